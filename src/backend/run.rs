@@ -1,0 +1,223 @@
+//! One request to a store: a run of pages to read or to write, and its errors.
+
+use std::io;
+
+use crate::object::{PageError, PageIndex, PageRange, PageSize};
+
+/// Why a store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The store could not read or write.
+    #[error("the store failed")]
+    Io(#[source] io::Error),
+    /// No space left.
+    #[error("no space left in the store")]
+    NoSpace,
+    /// The quota is used up.
+    #[error("the quota of the store is used up")]
+    Quota,
+}
+
+impl BackendError {
+    /// The kind a client can tell apart.
+    pub fn page_error(&self) -> PageError {
+        match self {
+            Self::Io(_) => PageError::Io,
+            Self::NoSpace => PageError::NoSpace,
+            Self::Quota => PageError::Quota,
+        }
+    }
+}
+
+impl From<io::Error> for BackendError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::NoSpace,
+            io::ErrorKind::QuotaExceeded => Self::Quota,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<PageError> for BackendError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Io => Self::Io(io::Error::other("input/output error")),
+            PageError::NoSpace => Self::NoSpace,
+            PageError::Quota => Self::Quota,
+        }
+    }
+}
+
+/// A write that stopped half-way.
+#[derive(Debug, thiserror::Error)]
+#[error("only {written} pages were written")]
+pub struct WriteError {
+    /// How many pages from the first on are in the store.
+    pub written: u64,
+    /// Why the next one is not.
+    #[source]
+    pub source: BackendError,
+}
+
+impl From<BackendError> for WriteError {
+    fn from(source: BackendError) -> Self {
+        Self { written: 0, source }
+    }
+}
+
+/// Pages to read: a zeroed buffer to fill, page by page or as a whole.
+#[derive(Debug)]
+pub struct ReadRun<'a> {
+    range: PageRange,
+    page_size: PageSize,
+    buffer: &'a mut [u8],
+    outcomes: &'a mut Vec<PageOutcome>,
+    filled: u64,
+}
+
+/// What became of one page of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOutcome {
+    /// Supplied; whether it is write-locked.
+    Supplied {
+        /// Writing needs an unlock first.
+        write_lock: bool,
+    },
+    /// Failed.
+    Failed(PageError),
+}
+
+impl<'a> ReadRun<'a> {
+    /// A run over `buffer`, which holds the pages of `range`.
+    pub fn new(
+        range: PageRange,
+        page_size: PageSize,
+        buffer: &'a mut [u8],
+        outcomes: &'a mut Vec<PageOutcome>,
+    ) -> Self {
+        debug_assert_eq!(buffer.len() as u64, range.bytes(page_size));
+        outcomes.clear();
+        outcomes.resize(range.len() as usize, PageOutcome::Supplied { write_lock: false });
+        Self {
+            range,
+            page_size,
+            buffer,
+            outcomes,
+            filled: 0,
+        }
+    }
+
+    /// The pages wanted.
+    pub fn range(&self) -> PageRange {
+        self.range
+    }
+
+    /// The size of a page.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// The offset of the first byte within the object.
+    pub fn offset(&self) -> u64 {
+        self.range.offset(self.page_size)
+    }
+
+    /// The memory of the whole run.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        self.buffer
+    }
+
+    /// The memory of one page; `None` if the page is not in the run.
+    pub fn page_mut(&mut self, page: PageIndex) -> Option<&mut [u8]> {
+        let size = self.page_size.bytes() as usize;
+        let at = self.position(page)? * size;
+        self.buffer.get_mut(at..at + size)
+    }
+
+    /// Supplies `page` write-locked: before it is written to, `unlock_pages` is asked.
+    pub fn write_lock(&mut self, page: PageIndex) {
+        self.set(page, PageOutcome::Supplied { write_lock: true });
+    }
+
+    /// Fails `page` alone.
+    pub fn fail(&mut self, page: PageIndex, error: PageError) {
+        self.set(page, PageOutcome::Failed(error));
+    }
+
+    /// Says that the first `pages` pages are good, whatever comes after.
+    pub fn filled(&mut self, pages: u64) {
+        self.filled = pages.min(self.range.len());
+    }
+
+    /// Ends the run: an error fails the pages that were not filled.
+    pub fn finish(self, result: Result<(), BackendError>) {
+        if let Err(error) = result {
+            let failed = PageOutcome::Failed(error.page_error());
+            self.outcomes[self.filled as usize..].fill(failed);
+        }
+    }
+
+    fn position(&self, page: PageIndex) -> Option<usize> {
+        self.range
+            .contains(page)
+            .then(|| (page.0 - self.range.start().0) as usize)
+    }
+
+    fn set(&mut self, page: PageIndex, outcome: PageOutcome) {
+        if let Some(at) = self.position(page) {
+            self.outcomes[at] = outcome;
+        }
+    }
+}
+
+/// Pages to write; they hold still while the call runs.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRun<'a> {
+    range: PageRange,
+    page_size: PageSize,
+    bytes: &'a [u8],
+}
+
+impl<'a> WriteRun<'a> {
+    /// A run over `bytes`, which hold the pages of `range`.
+    pub fn new(range: PageRange, page_size: PageSize, bytes: &'a [u8]) -> Self {
+        debug_assert_eq!(bytes.len() as u64, range.bytes(page_size));
+        Self {
+            range,
+            page_size,
+            bytes,
+        }
+    }
+
+    /// The pages.
+    pub fn range(&self) -> PageRange {
+        self.range
+    }
+
+    /// The size of a page.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// The offset of the first byte within the object.
+    pub fn offset(&self) -> u64 {
+        self.range.offset(self.page_size)
+    }
+
+    /// The contents of the whole run.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The contents of one page; `None` if the page is not in the run.
+    pub fn page(&self, page: PageIndex) -> Option<&'a [u8]> {
+        if !self.range.contains(page) {
+            return None;
+        }
+        let size = self.page_size.bytes() as usize;
+        let at = (page.0 - self.range.start().0) as usize * size;
+        self.bytes.get(at..at + size)
+    }
+}

@@ -1,0 +1,149 @@
+//! The seam to whatever plays the kernel: one trait for the protocol, one for the clients' side.
+
+use std::task::{Context, Poll};
+
+use super::message::{Call, PageData, Upcall};
+use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName, Prot};
+
+/// What a kernel is told when an object is made.
+#[derive(Clone, Debug)]
+pub struct ObjectSpec {
+    /// For logs.
+    pub name: String,
+    /// The length of the object in bytes.
+    pub length: u64,
+    /// The size of its pages.
+    pub page_size: PageSize,
+    /// Give every clean page back, too, so that evictions can be told (`notify_on_evict`).
+    pub notify_on_evict: bool,
+}
+
+/// A kernel that objects can be made in; one per bucket, shared by its threads.
+pub trait KernelHost: Send + Sync + 'static {
+    /// Makes the kernel's side of one object.
+    fn create_object(&self, spec: ObjectSpec) -> Result<Box<dyn ObjectKernel>, KernelError>;
+
+    /// What this kernel can do, for messages to people.
+    fn describe(&self) -> String;
+}
+
+/// The protocol: calls go in, upcalls come out. Nothing here blocks.
+pub trait Kernel: Send {
+    /// Carries a call out. An error means that the kernel could not do it now or ever; the object
+    /// is then in the state it was in before.
+    fn call(&mut self, call: Call<'_>) -> Result<(), KernelError>;
+
+    /// Takes what the kernel has to say since the last time; appends to `out`.
+    ///
+    /// `Pending` if there was nothing; the waker is then called when there is.
+    fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
+
+    /// Pages that were returned are about to be written to the store: hold them still.
+    fn write_begins(&mut self, _data: &PageData, _range: PageRange) {}
+
+    /// The write is over, well or not: writers may go on.
+    fn write_ended(&mut self, _data: &PageData, _range: PageRange) {}
+
+    /// Returned pages are needed no more (`vm_deallocate`).
+    fn release(&mut self, _data: &PageData, _range: PageRange) {}
+}
+
+/// The clients' side of an object: mappings, and copies that never fault.
+pub trait Client {
+    /// Maps pages of the object (`vm_map`); sends `Init` the first time.
+    fn map(&mut self, range: PageRange, prot: Prot) -> Result<RawMapping, KernelError>;
+
+    /// Takes a mapping down again (`vm_deallocate`); the last one may bring `Terminate`.
+    fn unmap(&mut self, mapping: &RawMapping) -> Result<(), KernelError>;
+
+    /// Asks for pages to be there for `access`, as a fault would, without stopping anybody.
+    ///
+    /// When it says `Pending`, ask again after the next calls have been carried out.
+    fn touch(&mut self, range: PageRange, access: Prot) -> Touch;
+
+    /// Copies out of pages that `touch` has just found ready. Lengths are bytes.
+    fn copy_out(&mut self, offset: u64, into: &mut [u8]) -> Result<(), KernelError>;
+
+    /// Copies into pages that `touch` has just found ready for writing, and makes them dirty.
+    fn copy_in(&mut self, offset: u64, from: &[u8]) -> Result<(), KernelError>;
+
+    /// How much of the object the kernel holds.
+    fn residency(&self) -> Residency;
+}
+
+/// Both sides of an object's kernel.
+pub trait ObjectKernel: Kernel + Client {}
+
+impl<T: Kernel + Client> ObjectKernel for T {}
+
+/// How far a [`Client::touch`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Every page of the range is there; copy before the next call.
+    Ready,
+    /// Pages are on their way.
+    Pending,
+    /// This page cannot be had; those before it are there.
+    Failed {
+        /// The first page that cannot be had.
+        page: PageIndex,
+        /// The reason.
+        error: PageError,
+    },
+}
+
+/// A mapping in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMapping {
+    /// Which, among the mappings of its object.
+    pub id: u64,
+    /// Address of its first byte; 0 where the kernel has no addresses (simulated).
+    pub address: usize,
+    /// Bytes.
+    pub length: usize,
+    /// The pages it shows.
+    pub range: PageRange,
+}
+
+/// How much of an object the kernel holds, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residency {
+    /// In the cache, whatever their state.
+    pub resident: u64,
+    /// Of those, written to and not yet in the store.
+    pub dirty: u64,
+}
+
+/// Why a kernel could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The kernel lacks something that is needed.
+    #[error("{what}; {remedy}")]
+    Unsupported {
+        /// What is missing.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The control port is not that of this object's kernel.
+    #[error("control port {0:?} is not known")]
+    UnknownControl(PortName),
+    /// An argument makes no sense to the kernel.
+    #[error("the kernel refuses the arguments of {call}")]
+    BadArgument {
+        /// The call.
+        call: &'static str,
+    },
+    /// A system call failed.
+    #[error("{call} failed")]
+    System {
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        source: std::io::Error,
+    },
+    /// The object is gone.
+    #[error("the memory object is gone")]
+    Gone,
+}

@@ -1,0 +1,9 @@
+//! The words between kernel and pager, and the kernels that speak them.
+
+mod kernel;
+mod message;
+
+pub use kernel::{
+    Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
+};
+pub use message::{Call, PageData, PageMemory, PageSlice, Upcall};

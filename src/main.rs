@@ -1,0 +1,3 @@
+//! The program `actor-pager`.
+
+fn main() {}

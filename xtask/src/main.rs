@@ -1,0 +1,3 @@
+//! The project's own commands: `cargo xtask test` and its siblings.
+
+fn main() {}
