@@ -1,7 +1,12 @@
 //! Where pages come from and go to: the [`Backend`] trait and the stores behind it.
 
+mod buffer;
+mod memory;
 mod run;
+mod shared;
 
+pub use buffer::{BUFFER_ALIGNMENT, BufferPool, PageBuffer};
+pub use memory::MemoryBackend;
 pub use run::{BackendError, PageOutcome, ReadRun, WriteError, WriteRun};
 
 use crate::object::{PageRange, PageSize};
@@ -19,7 +24,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Reads the pages of `run` (`pager_read_page`).
     ///
-    /// The buffer is zero at first. Pages can be failed or write-locked one by one through `run`;
+    /// What is not written in the buffer reads as zeros. Pages can be failed or write-locked one by one through `run`;
     /// an `Err` fails every page that was not [filled](ReadRun::filled).
     fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError>;
 

@@ -67,12 +67,17 @@ impl From<BackendError> for WriteError {
     }
 }
 
-/// Pages to read: a zeroed buffer to fill, page by page or as a whole.
+/// Pages to read: a buffer to fill, page by page or as a whole.
+///
+/// The buffer reads as zeros until it is written to; a store that fills every byte anyway spares
+/// the zeroing by [`buffer_to_fill`](Self::buffer_to_fill).
 #[derive(Debug)]
 pub struct ReadRun<'a> {
     range: PageRange,
     page_size: PageSize,
     buffer: &'a mut [u8],
+    /// The buffer still holds what somebody else left in it.
+    stale: bool,
     outcomes: &'a mut Vec<PageOutcome>,
     filled: u64,
 }
@@ -90,7 +95,7 @@ pub enum PageOutcome {
 }
 
 impl<'a> ReadRun<'a> {
-    /// A run over `buffer`, which holds the pages of `range`.
+    /// A run over `buffer`, which is as long as the pages of `range` and may hold anything.
     pub fn new(
         range: PageRange,
         page_size: PageSize,
@@ -104,6 +109,7 @@ impl<'a> ReadRun<'a> {
             range,
             page_size,
             buffer,
+            stale: true,
             outcomes,
             filled: 0,
         }
@@ -124,15 +130,36 @@ impl<'a> ReadRun<'a> {
         self.range.offset(self.page_size)
     }
 
-    /// The memory of the whole run.
+    /// The memory of the whole run, zero where nothing was written yet.
     pub fn buffer(&mut self) -> &mut [u8] {
+        self.zero_if_stale();
         self.buffer
+    }
+
+    /// The memory of the whole run, holding anything: for a store that overwrites every byte.
+    ///
+    /// Whatever it leaves of a page that it does not fail, the reader sees, even if it is
+    /// another object's.
+    pub fn buffer_to_fill(&mut self) -> &mut [u8] {
+        self.stale = false;
+        self.buffer
+    }
+
+    /// The memory of the bytes below `extent`, holding anything, for a store that overwrites them
+    /// all; what lies beyond is made zero.
+    pub fn zero_beyond(&mut self, extent: u64) -> &mut [u8] {
+        let inside = extent.saturating_sub(self.offset());
+        let inside = inside.min(self.buffer.len() as u64) as usize;
+        let (inside, beyond) = self.buffer_to_fill().split_at_mut(inside);
+        beyond.fill(0);
+        inside
     }
 
     /// The memory of one page; `None` if the page is not in the run.
     pub fn page_mut(&mut self, page: PageIndex) -> Option<&mut [u8]> {
         let size = self.page_size.bytes() as usize;
         let at = self.position(page)? * size;
+        self.zero_if_stale();
         self.buffer.get_mut(at..at + size)
     }
 
@@ -152,10 +179,17 @@ impl<'a> ReadRun<'a> {
     }
 
     /// Ends the run: an error fails the pages that were not filled.
-    pub fn finish(self, result: Result<(), BackendError>) {
+    pub fn finish(mut self, result: Result<(), BackendError>) {
+        self.zero_if_stale();
         if let Err(error) = result {
             let failed = PageOutcome::Failed(error.page_error());
             self.outcomes[self.filled as usize..].fill(failed);
+        }
+    }
+
+    fn zero_if_stale(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.buffer.fill(0);
         }
     }
 
@@ -209,6 +243,12 @@ impl<'a> WriteRun<'a> {
     /// The contents of the whole run.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The contents below `extent`: what a store of that length keeps.
+    pub fn bytes_within(&self, extent: u64) -> &'a [u8] {
+        let inside = extent.saturating_sub(self.offset());
+        &self.bytes[..inside.min(self.bytes.len() as u64) as usize]
     }
 
     /// The contents of one page; `None` if the page is not in the run.

@@ -1,0 +1,167 @@
+//! A store in memory: sparse, growable, for tests, scratch data and anonymous objects.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, TryLockError};
+
+use super::{Backend, BackendError, ReadRun, WriteError, WriteRun};
+
+/// Bytes stored together; a chunk that was never written to takes no memory.
+const CHUNK: u64 = 64 << 10;
+/// Chunks lie in so many maps with a lock each, so that threads rarely meet.
+const SHARDS: usize = 64;
+
+type Shard = RwLock<HashMap<u64, Box<[u8]>>>;
+
+/// Pages in memory; what was never written reads as zeros and takes no space.
+///
+/// Any number of threads may read and write at once. Share it by `Arc` to look at the contents
+/// while a pager uses it.
+#[derive(Debug)]
+pub struct MemoryBackend {
+    shards: Box<[Shard]>,
+    extent: AtomicU64,
+}
+
+impl MemoryBackend {
+    /// A store of `extent` zero bytes.
+    pub fn new(extent: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            extent: AtomicU64::new(extent),
+        }
+    }
+
+    /// A store that holds `bytes`.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let store = Self::new(bytes.len() as u64);
+        store.write(0, bytes);
+        store
+    }
+
+    /// Makes the store at least `extent` bytes long; the new ones are zero.
+    pub fn grow(&self, extent: u64) {
+        self.extent.fetch_max(extent, Ordering::Relaxed);
+    }
+
+    /// The bytes at `offset`, at most `length` and none beyond the extent, as they are in the
+    /// store now.
+    pub fn read(&self, offset: u64, length: usize) -> Vec<u8> {
+        let left = self.extent().saturating_sub(offset);
+        let mut bytes = vec![0; left.min(length as u64) as usize];
+        self.copy_out(offset, &mut bytes);
+        bytes
+    }
+
+    /// Stores `bytes` at `offset`, as if no pager were there; what lies beyond the extent is left
+    /// out. Returns how many bytes were stored.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> usize {
+        let left = self.extent().saturating_sub(offset);
+        let bytes = &bytes[..left.min(bytes.len() as u64) as usize];
+        for piece in pieces(offset, bytes.len()) {
+            let mut shard = self
+                .shard(piece.chunk)
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let chunk = shard
+                .entry(piece.chunk)
+                .or_insert_with(|| vec![0; CHUNK as usize].into_boxed_slice());
+            chunk[piece.start..piece.start + piece.length]
+                .copy_from_slice(&bytes[piece.at..piece.at + piece.length]);
+        }
+        bytes.len()
+    }
+
+    /// How much memory the contents take, in bytes.
+    pub fn allocated(&self) -> u64 {
+        let chunks = |shard: &Shard| shard.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        self.shards.iter().map(chunks).sum::<u64>() * CHUNK
+    }
+
+    fn shard(&self, chunk: u64) -> &Shard {
+        &self.shards[chunk as usize % SHARDS]
+    }
+
+    fn copy_out(&self, offset: u64, into: &mut [u8]) {
+        for piece in pieces(offset, into.len()) {
+            let shard = self
+                .shard(piece.chunk)
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            piece.copy(shard.get(&piece.chunk), into);
+        }
+    }
+
+    /// Like `copy_out`; false where a writer holds a lock.
+    fn try_copy_out(&self, offset: u64, into: &mut [u8]) -> bool {
+        for piece in pieces(offset, into.len()) {
+            let shard = match self.shard(piece.chunk).try_read() {
+                Ok(shard) => shard,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return false,
+            };
+            piece.copy(shard.get(&piece.chunk), into);
+        }
+        true
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn extent(&self) -> u64 {
+        self.extent.load(Ordering::Relaxed)
+    }
+
+    fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError> {
+        let offset = run.offset();
+        let inside = run.zero_beyond(self.extent());
+        self.copy_out(offset, inside);
+        Ok(())
+    }
+
+    fn try_read_pages(&self, run: &mut ReadRun<'_>) -> Option<Result<(), BackendError>> {
+        let offset = run.offset();
+        let inside = run.zero_beyond(self.extent());
+        self.try_copy_out(offset, inside).then_some(Ok(()))
+    }
+
+    fn write_pages(&self, run: &WriteRun<'_>) -> Result<(), WriteError> {
+        self.write(run.offset(), run.bytes());
+        Ok(())
+    }
+}
+
+/// The part of a request that lies in one chunk.
+struct Piece {
+    chunk: u64,
+    /// First byte within the chunk.
+    start: usize,
+    /// First byte within the request's memory.
+    at: usize,
+    length: usize,
+}
+
+impl Piece {
+    fn copy(&self, chunk: Option<&Box<[u8]>>, into: &mut [u8]) {
+        let into = &mut into[self.at..self.at + self.length];
+        match chunk {
+            Some(chunk) => into.copy_from_slice(&chunk[self.start..self.start + self.length]),
+            None => into.fill(0),
+        }
+    }
+}
+
+fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Piece> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let here = offset + at as u64;
+        let start = (here % CHUNK) as usize;
+        let piece = Piece {
+            chunk: here / CHUNK,
+            start,
+            at,
+            length: (length - at).min(CHUNK as usize - start),
+        };
+        at += piece.length;
+        (piece.length > 0).then_some(piece)
+    })
+}
