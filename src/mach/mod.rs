@@ -1,5 +1,6 @@
 //! The words between kernel and pager, and the kernels that speak them.
 
+pub mod eviction;
 mod kernel;
 mod message;
 
