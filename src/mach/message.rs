@@ -8,7 +8,7 @@ use crate::object::{CopyStrategy, PageError, PageRange, PortName, Prot, ShouldRe
 /// What the kernel says to the pager (`memory_object.defs`, the `memory_object_*` server side).
 ///
 /// Offsets and lengths are bytes and unchecked: the pager checks them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Upcall {
     /// `memory_object_init`: the object was mapped for the first time.
     Init {
@@ -82,6 +82,18 @@ pub enum Upcall {
         may_cache: bool,
         /// As in the request.
         copy_strategy: CopyStrategy,
+    },
+    /// `memory_object_copy`: part of the object, whose copy strategy is `Call`, was copied; the copy
+    /// is a new memory object, which the kernel will initialise.
+    Copy {
+        /// The kernel's control port.
+        control: PortName,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// The port of the new memory object.
+        new_object: PortName,
     },
     /// `memory_object_terminate`: the kernel gives the object up.
     Terminate {
@@ -186,6 +198,7 @@ pub enum PageSlice<'a> {
 }
 
 /// The pages of a return, which the pager holds until it supplies or releases them.
+#[derive(Clone)]
 pub enum PageData {
     /// Memory that came with the message.
     Owned(Vec<u8>),
