@@ -1,3 +1,55 @@
 //! The project's own commands: `cargo xtask test` and its siblings.
 
-fn main() {}
+mod cargo;
+mod debian;
+mod dependencies;
+mod failure;
+mod lint;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  test    Install what the tests need (Debian), build, run every test; ends with
+          `N passed, N failed, N skipped`. Arguments are handed on to `cargo test`.
+  lint    Formatting, clippy, documentation (warnings denied), dependencies.
+  help    This text.
+
+Exit code: 0 if all is well, 1 if something failed, 2 if the command is unknown.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_else(|| "help".to_owned());
+    let rest: Vec<String> = arguments.collect();
+    match run(&command, &rest) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(failure)) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+        None => {
+            eprint!("error: there is no command `{command}`\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a command; `None` if there is none of that name.
+fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
+    Some(match command {
+        "test" => test::run(arguments),
+        "lint" => lint::run(),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => return None,
+    })
+}
