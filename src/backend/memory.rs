@@ -88,7 +88,7 @@ impl MemoryBackend {
                 .shard(piece.chunk)
                 .read()
                 .unwrap_or_else(PoisonError::into_inner);
-            piece.copy(shard.get(&piece.chunk), into);
+            piece.copy(shard.get(&piece.chunk).map(AsRef::as_ref), into);
         }
     }
 
@@ -100,7 +100,7 @@ impl MemoryBackend {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return false,
             };
-            piece.copy(shard.get(&piece.chunk), into);
+            piece.copy(shard.get(&piece.chunk).map(AsRef::as_ref), into);
         }
         true
     }
@@ -141,7 +141,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn copy(&self, chunk: Option<&Box<[u8]>>, into: &mut [u8]) {
+    fn copy(&self, chunk: Option<&[u8]>, into: &mut [u8]) {
         let into = &mut into[self.at..self.at + self.length];
         match chunk {
             Some(chunk) => into.copy_from_slice(&chunk[self.start..self.start + self.length]),

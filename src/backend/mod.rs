@@ -1,11 +1,15 @@
 //! Where pages come from and go to: the [`Backend`] trait and the stores behind it.
 
 mod buffer;
+mod faulty;
+mod file;
 mod memory;
 mod run;
 mod shared;
 
 pub use buffer::{BUFFER_ALIGNMENT, BufferPool, PageBuffer};
+pub use faulty::{CallKind, Fault, FaultControl, FaultCounts, FaultRates, FaultyBackend, Point};
+pub use file::{FileBackend, FileOptions, OpenError};
 pub use memory::MemoryBackend;
 pub use run::{BackendError, PageOutcome, ReadRun, WriteError, WriteRun};
 

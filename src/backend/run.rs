@@ -32,10 +32,12 @@ impl BackendError {
 
 impl From<io::Error> for BackendError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull => Self::NoSpace,
-            io::ErrorKind::QuotaExceeded => Self::Quota,
-            _ => Self::Io(error),
+        if error.kind() == io::ErrorKind::StorageFull {
+            Self::NoSpace
+        } else if error.kind() == io::ErrorKind::QuotaExceeded {
+            Self::Quota
+        } else {
+            Self::Io(error)
         }
     }
 }
@@ -243,6 +245,13 @@ impl<'a> WriteRun<'a> {
     /// The contents of the whole run.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The run of the first `pages` pages alone.
+    pub fn first(&self, pages: u64) -> Self {
+        let range = PageRange::with_len(self.range.start(), pages).intersection(self.range);
+        let bytes = range.bytes(self.page_size) as usize;
+        Self::new(range, self.page_size, &self.bytes[..bytes])
     }
 
     /// The contents below `extent`: what a store of that length keeps.
