@@ -3,6 +3,7 @@
 pub mod eviction;
 mod kernel;
 mod message;
+pub mod stream;
 
 pub use kernel::{
     Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
