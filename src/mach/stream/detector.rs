@@ -37,6 +37,8 @@ struct Stream {
     window: u64,
     /// Pages dropped unused since the window last changed.
     unused: u64,
+    /// The window shrank after the latest fault: it is not to grow at the next one.
+    shrunk: bool,
     /// The number of the latest fault, from 1; 0 for no stream.
     seen: u64,
 }
@@ -157,7 +159,9 @@ impl Stream {
         if self.seen == 0 || step == 0 {
             // A fresh stream, or the same page once more: nothing is known yet.
         } else if goes_on && self.window > 0 {
-            self.window = (self.window * 2).min(most);
+            let grown = if self.shrunk { self.window } else { self.window * 2 };
+            self.window = grown.min(most);
+            self.shrunk = false;
             self.unused = 0;
         } else if goes_on || step.unsigned_abs() == 1 {
             self.found(step, most);
@@ -211,6 +215,7 @@ impl Stream {
         self.unused += 1;
         if self.unused * 2 >= self.window {
             self.window = (self.window / 2).max(1);
+            self.shrunk = true;
             self.unused = 0;
         }
     }
