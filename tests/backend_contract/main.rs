@@ -26,10 +26,10 @@ impl Store for Memory {
     }
 }
 
-struct NoFaults(
-    Arc<FaultyBackend<MemoryBackend>>,
-    #[allow(dead_code)] FaultControl,
-);
+struct NoFaults {
+    backend: Arc<FaultyBackend<MemoryBackend>>,
+    _control: FaultControl,
+}
 
 impl Store for NoFaults {
     fn make(length: u64) -> Self {
