@@ -3,3 +3,4 @@
 pub mod backend;
 pub mod mach;
 pub mod object;
+pub mod plan;
