@@ -209,7 +209,7 @@ fn failures(seed: u64, threads: u64) -> Vec<(u64, Vec<bool>)> {
         let workers: Vec<_> = (0..threads).map(spawn).collect();
         workers
             .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
+            .flat_map(|worker| worker.join().expect("a worker"))
             .collect::<Vec<_>>()
     });
     all.sort();

@@ -18,13 +18,14 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a directory");
         Self(path)
     }
 
     fn file(&self, length: u64) -> PathBuf {
         let path = self.0.join("store");
-        File::create(&path).unwrap().set_len(length).unwrap();
+        let file = File::create(&path).expect("a file");
+        file.set_len(length).expect("a length");
         path
     }
 }
@@ -210,7 +211,7 @@ fn only_pages_in_holes_are_write_locked_and_unlocking_fills_the_hole() {
 /// The bytes a file takes in its file system.
 fn blocks(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).unwrap().blocks() * 512
+    fs::metadata(path).expect("metadata").blocks() * 512
 }
 
 /// A file system in memory of one mebibyte; `None`, with the reason printed, where it cannot be had.
@@ -280,8 +281,9 @@ fn a_full_disk_refuses_the_unlock_and_keeps_what_was_reserved() {
 }
 
 fn fill(path: &Path) {
-    let file = File::create(path).unwrap();
-    let error = file.write_all_at(&vec![2; 4 << 20], 0).unwrap_err();
+    let file = File::create(path).expect("a file");
+    let written = file.write_all_at(&vec![2; 4 << 20], 0);
+    let error = written.expect_err("more than there is room for");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 }
 

@@ -59,7 +59,7 @@ impl OnDisk {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("contract-{}-{number}", std::process::id());
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let backend = options.create(length).open(&path).unwrap();
+        let backend = options.create(length).open(&path).expect("open");
         let backend = Arc::new(backend);
         Self { path, backend }
     }
@@ -85,7 +85,7 @@ macro_rules! file_store {
             }
 
             fn contents(&self) -> Vec<u8> {
-                fs::read(&self.0.path).unwrap()
+                fs::read(&self.0.path).expect("read")
             }
         }
     };

@@ -155,7 +155,7 @@ pub(crate) fn read_zeros_behind_an_odd_end<S: Store>() {
 pub(crate) fn write_nothing_behind_its_end<S: Store>() {
     for length in [100, PAGE, 2 * PAGE + 1, 3 * PAGE - 1] {
         let store = S::make(length);
-        let range = SIZE.pages_around(0, length).unwrap();
+        let range = SIZE.pages_around(0, length).expect("a range");
         write(&*store.backend(), range, &pattern(range, 0));
         assert_eq!(store.contents(), pattern(range, 0)[..length as usize]);
     }
