@@ -4,6 +4,7 @@ pub mod eviction;
 mod kernel;
 mod message;
 pub mod stream;
+pub mod sim;
 
 pub use kernel::{
     Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
