@@ -3,8 +3,8 @@
 pub mod eviction;
 mod kernel;
 mod message;
-pub mod stream;
 pub mod sim;
+pub mod stream;
 
 pub use kernel::{
     Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
