@@ -118,6 +118,11 @@ pub enum Effect {
         /// The pages of it that are done with.
         range: PageRange,
     },
+    /// The memory of a message or an answer that was refused is needed no more, none of it.
+    ReleaseWhole {
+        /// The memory.
+        data: DataId,
+    },
 
     /// Answer a user's request; each token is answered exactly once.
     Answer {
@@ -160,6 +165,21 @@ pub struct FailedPages {
     pub range: PageRange,
     /// The reason.
     pub error: PageError,
+    /// Where their data is now.
+    pub fate: PageFate,
+}
+
+/// Where the data of a failed write is by the time the failure is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageFate {
+    /// In memory, to be written again.
+    Kept,
+    /// In the store: a later write of the page succeeded.
+    Stored,
+    /// Gone: a flush dropped it, or the kernel did.
+    Dropped,
+    /// With the answer: the object was shut down, and the pages of this memory are now the caller's.
+    HandedBack(DataId),
 }
 
 /// Why a message or a call was refused.

@@ -1,0 +1,234 @@
+//! One page: its states, what may be trusted in each, and who makes each transition.
+//!
+//! ```text
+//!            start_read            answer_read               start_unlock
+//!   Absent ------------> Filling ---------------> Resident <--------------> Unlocking
+//!     ^  ^                  |  (fails: Absent)    |  ^  ^     end_unlock
+//!     |  +------------------+                     |  |  |
+//!     |     evicted, confirm_flush                |  |  +---- supply_kept ----+
+//!     +-------------------------------------------+  |                        |
+//!     |                       start_write |          | page_written           |
+//!     |                                   v          | (kernel kept a copy)   |
+//!     +------------------------------- Returning ----+                        |
+//!        page_written (no copy kept)      |   ^                               |
+//!                         page_not_written|   | start_write (retry, newer data)
+//!                                         v   |                               |
+//!                                        Failed ------------------------------+
+//! ```
+//!
+//! An offered page goes to `Resident` from `Absent` or `Resident` (`offer_idle`); a flush takes a
+//! `Failed` page to `Absent` (`discard_kept`); a shutdown hands its data back (`hand_back`).
+
+use super::PageError;
+
+/// The state a page is in: always exactly one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PageState {
+    /// Neither the kernel nor the pager holds it. Trust: the store has the newest data.
+    #[default]
+    Absent,
+    /// A read is in flight. Trust: the store has the newest data; the kernel waits.
+    Filling,
+    /// It was supplied. Trust: if the kernel no longer holds it, the store has the newest data,
+    /// unless `unsaved`; then the kernel holds it, as precious.
+    Resident {
+        /// It was supplied write-locked and no unlock was granted since.
+        write_locked: bool,
+        /// The store does not have this data: it must be written when it comes back, clean or not.
+        unsaved: bool,
+        /// A flush of it is on its way to the kernel.
+        flushing: bool,
+    },
+    /// An unlock is in flight. Trust: as for `Resident`, write-locked.
+    Unlocking {
+        /// As for `Resident`.
+        unsaved: bool,
+        /// As for `Resident`.
+        flushing: bool,
+    },
+    /// A write of data that the kernel returned is in flight. Trust: the newest data is in the
+    /// write's memory, or in a return that waits behind it.
+    Returning {
+        /// The kernel kept a copy, clean in its eyes, which it may drop at any time.
+        kernel_copy: bool,
+        /// A flush of that copy is on its way to the kernel.
+        flushing: bool,
+    },
+    /// The write failed. Trust: the newest data is in memory that the pager keeps.
+    Failed {
+        /// The kernel kept a copy, clean in its eyes, which it may drop at any time.
+        kernel_copy: bool,
+    },
+}
+
+impl PageState {
+    /// The state of a page that was supplied without a lock and is in the store.
+    pub(crate) const CLEAN: Self = Self::Resident {
+        write_locked: false,
+        unsaved: false,
+        flushing: false,
+    };
+
+    /// True while an operation is in flight: whatever comes waits its turn.
+    pub fn is_busy(self) -> bool {
+        match self {
+            Self::Filling | Self::Unlocking { .. } | Self::Returning { .. } => true,
+            Self::Absent | Self::Resident { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// True if the kernel holds the only copy of the newest data.
+    pub fn is_unsaved(self) -> bool {
+        match self {
+            Self::Resident { unsaved, .. } | Self::Unlocking { unsaved, .. } => unsaved,
+            Self::Absent | Self::Filling | Self::Returning { .. } | Self::Failed { .. } => false,
+        }
+    }
+
+    /// The same state with a flush of the kernel's copy under way.
+    pub(crate) fn with_flush(self) -> Self {
+        match self {
+            Self::Resident {
+                write_locked,
+                unsaved,
+                ..
+            } => Self::Resident {
+                write_locked,
+                unsaved,
+                flushing: true,
+            },
+            Self::Unlocking { unsaved, .. } => Self::Unlocking {
+                unsaved,
+                flushing: true,
+            },
+            Self::Returning { kernel_copy, .. } => Self::Returning {
+                kernel_copy,
+                flushing: kernel_copy,
+            },
+            Self::Absent | Self::Filling | Self::Failed { .. } => self,
+        }
+    }
+
+    /// The same state, where the store's data is good enough.
+    pub(crate) fn saved(self) -> Self {
+        match self {
+            Self::Resident {
+                write_locked,
+                flushing,
+                ..
+            } => Self::Resident {
+                write_locked,
+                unsaved: false,
+                flushing,
+            },
+            Self::Unlocking { flushing, .. } => Self::Unlocking {
+                unsaved: false,
+                flushing,
+            },
+            Self::Absent | Self::Filling | Self::Returning { .. } | Self::Failed { .. } => self,
+        }
+    }
+
+    fn code(self) -> u16 {
+        let flags = |a: bool, b: bool, c: bool| u16::from(a) << 3 | u16::from(b) << 4 | u16::from(c) << 5;
+        match self {
+            Self::Absent => 0,
+            Self::Filling => 1,
+            Self::Resident {
+                write_locked,
+                unsaved,
+                flushing,
+            } => 2 | flags(write_locked, unsaved, flushing),
+            Self::Unlocking { unsaved, flushing } => 3 | flags(false, unsaved, flushing),
+            Self::Returning {
+                kernel_copy,
+                flushing,
+            } => 4 | flags(kernel_copy, false, flushing),
+            Self::Failed { kernel_copy } => 5 | flags(kernel_copy, false, false),
+        }
+    }
+
+    fn from_code(code: u16) -> Self {
+        let flag = |bit: u16| code & 1 << bit != 0;
+        match code & 7 {
+            1 => Self::Filling,
+            2 => Self::Resident {
+                write_locked: flag(3),
+                unsaved: flag(4),
+                flushing: flag(5),
+            },
+            3 => Self::Unlocking {
+                unsaved: flag(4),
+                flushing: flag(5),
+            },
+            4 => Self::Returning {
+                kernel_copy: flag(3),
+                flushing: flag(5),
+            },
+            5 => Self::Failed { kernel_copy: flag(3) },
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// All that is remembered of one page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Page {
+    /// Its state.
+    pub state: PageState,
+    /// Its last failure; none after a success (`pager_get_error`).
+    pub error: Option<PageError>,
+    /// An unlock was refused: what the next request for write access gets, once.
+    pub refusal: Option<PageError>,
+}
+
+impl Page {
+    /// The page in two bytes; 0 for a page that nothing is known of.
+    pub(crate) fn pack(self) -> u16 {
+        self.state.code() | error_code(self.error) << 8 | error_code(self.refusal) << 10
+    }
+
+    pub(crate) fn unpack(bits: u16) -> Self {
+        Self {
+            state: PageState::from_code(bits),
+            error: error_from(bits >> 8),
+            refusal: error_from(bits >> 10),
+        }
+    }
+}
+
+fn error_code(error: Option<PageError>) -> u16 {
+    match error {
+        None => 0,
+        Some(PageError::Io) => 1,
+        Some(PageError::NoSpace) => 2,
+        Some(PageError::Quota) => 3,
+    }
+}
+
+fn error_from(bits: u16) -> Option<PageError> {
+    match bits & 3 {
+        1 => Some(PageError::Io),
+        2 => Some(PageError::NoSpace),
+        3 => Some(PageError::Quota),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_can_be_packed_comes_back_the_same() {
+        let mut seen = std::collections::BTreeSet::new();
+        for bits in 0..1 << 12 {
+            let page = Page::unpack(bits);
+            assert_eq!(Page::unpack(page.pack()), page);
+            seen.insert(page.pack());
+        }
+        // 1 + 1 + 8 + 4 + 4 + 2 states, with 4 errors and 4 refusals each.
+        assert_eq!(seen.len(), 20 * 16);
+        assert_eq!(Page::default().pack(), 0);
+    }
+}

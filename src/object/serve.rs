@@ -1,0 +1,263 @@
+//! What is done with one page: requests, returns, unlocks and offers, each in its turn.
+
+use super::batch::{Action, Begin, Tell};
+use super::failures::Kept;
+use super::memory_object::{Life, MemoryObject};
+use super::page::{Page, PageState};
+use super::waiting::Waiting;
+use super::{DataId, FailedPagePolicy, PageError, PageIndex, PortName, Prot, ShouldReturn};
+
+impl MemoryObject {
+    /// Serves `item` now if the page is idle; otherwise it waits its turn.
+    pub(crate) fn arrive(&mut self, page: PageIndex, item: Waiting) {
+        if !self.page_state(page).is_busy() {
+            return self.serve(page, item);
+        }
+        if let Waiting::Return { seq, .. } = item {
+            self.locks.write_begins(page, seq);
+        }
+        self.queues.push(page, item);
+    }
+
+    /// Serves what waits for a page until something makes it busy again.
+    pub(crate) fn settle(&mut self, page: PageIndex) {
+        while !self.page_state(page).is_busy() {
+            let Some(item) = self.queues.pop(page) else {
+                return;
+            };
+            if let Waiting::Return { seq, .. } = item {
+                // `serve_return` counts it anew.
+                self.locks.write_ended(page, seq, None);
+            }
+            self.serve(page, item);
+        }
+    }
+
+    /// A page was answered for `control`: so are the requests that wait next in turn.
+    pub(crate) fn drop_answered(&mut self, page: PageIndex, answered: PortName) {
+        while let Some(Waiting::Request { control, .. }) = self.queues.front(page)
+            && control == answered
+        {
+            self.queues.pop(page);
+        }
+    }
+
+    fn serve(&mut self, page: PageIndex, item: Waiting) {
+        match item {
+            Waiting::Request { control, access } => self.serve_request(page, control, access),
+            Waiting::Return {
+                control,
+                data,
+                dirty,
+                kernel_copy,
+                seq,
+            } => {
+                if dirty || self.page_state(page).is_unsaved() {
+                    self.release_kept(page);
+                    self.start_write(page, control, data, kernel_copy, seq);
+                } else {
+                    self.clean_return(page, data, kernel_copy);
+                }
+            }
+            Waiting::Unlock { control } => self.serve_unlock(page, control),
+            Waiting::Offer {
+                control,
+                data,
+                precious,
+                write_lock,
+            } => self.offer_idle(page, control, data, precious, write_lock),
+        }
+    }
+
+    fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot) {
+        if self.life != Life::Open {
+            return self.tell(page, control, Tell::Error(PageError::Io));
+        }
+        if let Some(error) = self.take_refusal(page, access) {
+            self.set_error(page, Some(error));
+            return self.tell(page, control, Tell::Error(error));
+        }
+        match (self.failures.kept(page), self.options.failed_page) {
+            (Some(Kept::Here(data)), FailedPagePolicy::SupplyKept) => self.supply_kept(page, control, data),
+            (Some(Kept::Here(_)), FailedPagePolicy::Error) => {
+                let error = self.page_error(page).unwrap_or(PageError::Io);
+                self.tell(page, control, Tell::Error(error));
+            }
+            (Some(Kept::InKernel) | None, _) => self.start_read(page, control, access),
+        }
+    }
+
+    /// The note of a refused unlock is for one request for write access.
+    pub(crate) fn take_refusal(&mut self, page: PageIndex, access: Prot) -> Option<PageError> {
+        let known = self.pages.get(page);
+        let refusal = known.refusal.filter(|_| access.writes())?;
+        self.pages.set(
+            page,
+            Page {
+                refusal: None,
+                ..known
+            },
+        );
+        Some(refusal)
+    }
+
+    fn start_read(&mut self, page: PageIndex, control: PortName, access: Prot) {
+        self.failures.take_kept(page);
+        self.set_state(page, PageState::Filling);
+        let what = Begin::Read { access };
+        self.batches.push(page, Action::Begin { control, what });
+    }
+
+    fn supply_kept(&mut self, page: PageIndex, control: PortName, data: DataId) {
+        self.failures.keep(page, Kept::InKernel);
+        self.set_state(
+            page,
+            PageState::Resident {
+                write_locked: false,
+                unsaved: true,
+                flushing: false,
+            },
+        );
+        let what = Tell::Supply {
+            data,
+            lock: Prot::NONE,
+            precious: true,
+        };
+        self.tell(page, control, what);
+    }
+
+    /// Newer data is there: what was kept is needed no more.
+    fn release_kept(&mut self, page: PageIndex) {
+        if let Some(Kept::Here(data)) = self.failures.take_kept(page) {
+            self.release(page, data);
+        }
+    }
+
+    pub(crate) fn start_write(
+        &mut self,
+        page: PageIndex,
+        control: PortName,
+        data: DataId,
+        kernel_copy: bool,
+        seq: u64,
+    ) {
+        self.locks.write_begins(page, seq);
+        let flushing = false;
+        self.set_state(
+            page,
+            PageState::Returning {
+                kernel_copy,
+                flushing,
+            },
+        );
+        let what = Begin::Write {
+            data,
+            kernel_copy,
+            seq,
+        };
+        self.batches.push(page, Action::Begin { control, what });
+    }
+
+    fn clean_return(&mut self, page: PageIndex, data: DataId, kernel_copy: bool) {
+        self.release(page, data);
+        match self.page_state(page) {
+            PageState::Failed { .. } => self.set_state(page, PageState::Failed { kernel_copy }),
+            PageState::Absent | PageState::Resident { .. } if !kernel_copy => self.evicted(page),
+            PageState::Absent
+            | PageState::Resident { .. }
+            | PageState::Filling
+            | PageState::Unlocking { .. }
+            | PageState::Returning { .. } => {}
+        }
+    }
+
+    /// The kernel holds the page no more, and the store has its data.
+    pub(crate) fn evicted(&mut self, page: PageIndex) {
+        self.set_state(page, PageState::Absent);
+        if self.options.notify_on_evict {
+            self.batches.push(page, Action::Evicted);
+        }
+    }
+
+    fn serve_unlock(&mut self, page: PageIndex, control: PortName) {
+        let state = self.page_state(page);
+        if let PageState::Failed { .. } = state {
+            // The store took writes of this page before; what it thinks now, the retry will tell.
+            return self.tell(page, control, Tell::Grant);
+        }
+        let flushing = matches!(state, PageState::Resident { flushing: true, .. });
+        let unsaved = state.is_unsaved();
+        self.set_state(page, PageState::Unlocking { unsaved, flushing });
+        let what = Begin::Unlock;
+        self.batches.push(page, Action::Begin { control, what });
+    }
+
+    pub(crate) fn end_unlock(&mut self, page: PageIndex, control: PortName, result: Result<(), PageError>) {
+        let known = self.pages.get(page);
+        let unsaved = known.state.is_unsaved();
+        let flushing = matches!(known.state, PageState::Unlocking { flushing: true, .. });
+        let state = PageState::Resident {
+            write_locked: result.is_err(),
+            unsaved,
+            flushing,
+        };
+        let should_return = if unsaved {
+            ShouldReturn::All
+        } else {
+            ShouldReturn::None
+        };
+        let (refusal, what) = match result {
+            Ok(()) => (None, Tell::Grant),
+            Err(error) => (Some(error), Tell::Refuse { should_return }),
+        };
+        self.pages.set(
+            page,
+            Page {
+                state,
+                refusal,
+                ..known
+            },
+        );
+        self.tell(page, control, what);
+        if result.is_err() && !unsaved {
+            self.evicted(page);
+        }
+    }
+
+    fn offer_idle(
+        &mut self,
+        page: PageIndex,
+        control: PortName,
+        data: DataId,
+        precious: bool,
+        write_lock: bool,
+    ) {
+        let state = self.page_state(page);
+        let kept = matches!(state, PageState::Failed { .. });
+        if kept || self.sessions.control() != Some(control) || self.life != Life::Open {
+            return self.release(page, data);
+        }
+        self.set_state(
+            page,
+            PageState::Resident {
+                write_locked: write_lock,
+                unsaved: precious || state.is_unsaved(),
+                flushing: false,
+            },
+        );
+        let what = Tell::Supply {
+            data,
+            lock: if write_lock { Prot::WRITE } else { Prot::NONE },
+            precious: precious || self.options.notify_on_evict,
+        };
+        self.tell(page, control, what);
+    }
+
+    pub(crate) fn tell(&mut self, page: PageIndex, control: PortName, what: Tell) {
+        self.batches.push(page, Action::Tell { control, what });
+    }
+
+    pub(crate) fn release(&mut self, page: PageIndex, data: DataId) {
+        self.batches.push(page, Action::Release { data });
+    }
+}
