@@ -1,6 +1,15 @@
 //! An actor-model external pager: you supply the pages, threads touch real memory.
 
+pub mod actors;
 pub mod backend;
+mod bucket;
+pub mod error;
 pub mod mach;
+mod mapping;
 pub mod object;
+mod pager;
 pub mod plan;
+
+pub use bucket::{Bucket, BucketBuilder};
+pub use mapping::{Mapping, Protection};
+pub use pager::{Pager, PagerOptions, Wait, WeakPager};

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::message::{Call, PageData, Upcall};
+use super::stats::StatsSnapshot;
 use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName, Prot};
 
 /// What a kernel is told when an object is made.
@@ -25,6 +26,11 @@ pub trait KernelHost: Send + Sync + 'static {
 
     /// What this kernel can do, for messages to people.
     fn describe(&self) -> String;
+
+    /// What this kernel has done so far, over all objects; zeros where it does not count.
+    fn stats(&self) -> StatsSnapshot {
+        StatsSnapshot::default()
+    }
 }
 
 /// The protocol: calls go in, upcalls come out. Nothing here blocks.

@@ -3,6 +3,7 @@
 pub mod eviction;
 mod kernel;
 mod message;
+mod stats;
 pub mod sim;
 pub mod stream;
 
@@ -10,3 +11,4 @@ pub use kernel::{
     Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
 };
 pub use message::{Call, PageData, PageMemory, PageSlice, Upcall};
+pub use stats::{LatencySnapshot, Stats, StatsSnapshot};

@@ -1,0 +1,164 @@
+//! Copies into and out of an object that never fault: `read_at` and `write_at`.
+
+use crate::mach::{ObjectKernel, Touch};
+use crate::object::{PageError, PageIndex, PageRange, PageSize, Prot, RequestToken};
+
+/// How many pages a copy asks for at once.
+const WINDOW_PAGES: u64 = 64;
+/// How many bytes one turn copies before other work gets its chance.
+const TURN_BYTES: usize = 1 << 20;
+
+/// A copy that a user waits for.
+#[derive(Debug)]
+pub struct Copy {
+    /// To answer by.
+    pub token: RequestToken,
+    /// Where in the object the copy begins, in bytes.
+    pub offset: u64,
+    /// The bytes to store, or room for those to load.
+    pub buffer: Vec<u8>,
+    /// `READ` loads, `READ_WRITE` stores.
+    pub access: Prot,
+    done: usize,
+}
+
+/// How a copy ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The buffer; of a load, its first `copied` bytes are good.
+    pub buffer: Vec<u8>,
+    /// Exactly how many bytes were copied.
+    pub copied: usize,
+    /// The page that could not be had, and why.
+    pub failure: Option<(PageIndex, PageError)>,
+}
+
+enum Step {
+    Done,
+    Failed(PageIndex, PageError),
+    Waits,
+    MoreLater,
+}
+
+impl Copy {
+    /// A copy that has not begun.
+    pub fn new(token: RequestToken, offset: u64, buffer: Vec<u8>, access: Prot) -> Self {
+        Self { token, offset, buffer, access, done: 0 }
+    }
+
+    fn step(&mut self, kernel: &mut dyn ObjectKernel, size: PageSize) -> Step {
+        let budget = self.done.saturating_add(TURN_BYTES);
+        while self.done < self.buffer.len() {
+            if self.done >= budget {
+                return Step::MoreLater;
+            }
+            let Ok(ahead) = size.pages_around(self.position(), (self.buffer.len() - self.done) as u64) else {
+                return Step::Failed(size.page_of(self.position()), PageError::Io);
+            };
+            let window = PageRange::with_len(ahead.start(), ahead.len().min(WINDOW_PAGES));
+            match touch_some(kernel, window, self.access) {
+                Ok(ready) => {
+                    if let Err(page) = self.transfer(kernel, ready, size) {
+                        return Step::Failed(page, PageError::Io);
+                    }
+                }
+                Err(step) => return step,
+            }
+        }
+        Step::Done
+    }
+
+    fn position(&self) -> u64 {
+        self.offset + self.done as u64
+    }
+
+    fn transfer(
+        &mut self,
+        kernel: &mut dyn ObjectKernel,
+        ready: PageRange,
+        size: PageSize,
+    ) -> Result<(), PageIndex> {
+        let at = self.position();
+        let room = ready.end().offset(size) - at;
+        let length = (self.buffer.len() - self.done).min(room as usize);
+        let part = &mut self.buffer[self.done..self.done + length];
+        let result = if self.access.writes() { kernel.copy_in(at, part) } else { kernel.copy_out(at, part) };
+        result.map_err(|error| {
+            tracing::warn!(%error, "a copy into or out of resident pages failed");
+            ready.start()
+        })?;
+        self.done += length;
+        Ok(())
+    }
+}
+
+/// Asks for the whole window, and settles for its first page where not all is there: so that a
+/// copy larger than the resident bound still comes to its end.
+fn touch_some(kernel: &mut dyn ObjectKernel, window: PageRange, access: Prot) -> Result<PageRange, Step> {
+    if window.len() > 1 && kernel.touch(window, access) == Touch::Ready {
+        return Ok(window);
+    }
+    let first = PageRange::single(window.start());
+    match kernel.touch(first, access) {
+        Touch::Ready => Ok(first),
+        Touch::Pending => Err(Step::Waits),
+        Touch::Failed { page, error } => Err(Step::Failed(page, error)),
+    }
+}
+
+/// The copies that wait for pages, in the order they came.
+#[derive(Debug, Default)]
+pub struct Copies {
+    waiting: Vec<Copy>,
+    more: bool,
+}
+
+impl Copies {
+    /// Adds a copy; it begins with the next [`advance`](Self::advance).
+    pub fn push(&mut self, copy: Copy) {
+        self.waiting.push(copy);
+    }
+
+    /// True if no copy is under way.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// True if some copy could go on at once but has had its share of this turn.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Lets every copy go as far as it can; hands those that ended to `ended`.
+    pub fn advance(
+        &mut self,
+        kernel: &mut dyn ObjectKernel,
+        size: PageSize,
+        mut ended: impl FnMut(RequestToken, Copied),
+    ) {
+        self.more = false;
+        let mut at = 0;
+        while at < self.waiting.len() {
+            let failure = match self.waiting[at].step(kernel, size) {
+                Step::Done => None,
+                Step::Failed(page, error) => Some((page, error)),
+                step @ (Step::Waits | Step::MoreLater) => {
+                    self.more |= matches!(step, Step::MoreLater);
+                    at += 1;
+                    continue;
+                }
+            };
+            let copy = self.waiting.remove(at);
+            ended(copy.token, Copied { buffer: copy.buffer, copied: copy.done, failure });
+        }
+    }
+
+    /// Ends every copy with an error: the object is going away.
+    pub fn fail_all(&mut self, size: PageSize, mut ended: impl FnMut(RequestToken, Copied)) {
+        for copy in self.waiting.drain(..) {
+            let page = size.page_of(copy.position());
+            let failure = Some((page, PageError::Io));
+            ended(copy.token, Copied { copied: copy.done, buffer: copy.buffer, failure });
+        }
+    }
+}

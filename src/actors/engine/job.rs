@@ -1,0 +1,205 @@
+//! Work for the store, and its results: what travels between a pager and the backend pool.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use super::HeldRun;
+use crate::backend::{Backend, BackendError, PageBuffer, PageOutcome, ReadRun, WriteRun};
+use crate::object::{OpId, PageError, PageRange, PageSize, Prot, RequestToken};
+
+/// One call of a [`Backend`], to be made where blocking is allowed.
+#[derive(Debug)]
+pub enum Job {
+    /// [`Backend::read_pages`].
+    Read {
+        /// The operation of the core.
+        op: OpId,
+        /// The pages.
+        range: PageRange,
+        /// What the faulting thread wants to do.
+        access: Prot,
+        /// Memory for them; it comes back in the result.
+        buffer: PageBuffer,
+    },
+    /// [`Backend::write_pages`].
+    Write {
+        /// The operation of the core.
+        op: OpId,
+        /// The pages.
+        range: PageRange,
+        /// The memory that holds them.
+        run: HeldRun,
+    },
+    /// [`Backend::unlock_pages`].
+    Unlock {
+        /// The operation of the core.
+        op: OpId,
+        /// The pages.
+        range: PageRange,
+    },
+    /// [`Backend::notify_evict`].
+    NotifyEvict {
+        /// The pages.
+        range: PageRange,
+    },
+    /// [`Backend::sync`].
+    Sync {
+        /// The user's request that waits for it.
+        token: RequestToken,
+    },
+}
+
+/// The result of a [`Job`].
+#[derive(Debug)]
+pub enum JobDone {
+    /// A read ended.
+    PagesRead {
+        /// The operation of the core.
+        op: OpId,
+        /// The pages.
+        range: PageRange,
+        /// Their memory.
+        buffer: PageBuffer,
+        /// What became of each.
+        outcomes: Vec<PageOutcome>,
+    },
+    /// A write ended.
+    PagesWritten {
+        /// The operation of the core.
+        op: OpId,
+        /// How many pages from the first on are in the store.
+        written: u64,
+        /// Why the next one is not.
+        error: Option<PageError>,
+    },
+    /// An unlock ended.
+    PagesUnlocked {
+        /// The operation of the core.
+        op: OpId,
+        /// Granted, or why not.
+        result: Result<(), PageError>,
+    },
+    /// The user was told of an eviction.
+    EvictNotified,
+    /// Everything written before is durable, or not.
+    Synced {
+        /// The user's request that waits for it.
+        token: RequestToken,
+        /// Done, or why not.
+        result: Result<(), PageError>,
+    },
+}
+
+/// The outcome of a job, and whether the user's code panicked in it.
+#[derive(Debug)]
+pub struct JobReport {
+    /// For the pager.
+    pub done: JobDone,
+    /// What the panic said, for the supervisor.
+    pub panic: Option<String>,
+}
+
+impl Job {
+    /// Makes the call. A panic in the user's code becomes the error EIO.
+    pub fn run(self, backend: &dyn Backend, page_size: PageSize) -> JobReport {
+        match self {
+            Self::Read { op, range, access: _, buffer } => read(backend, page_size, op, range, buffer),
+            Self::Write { op, range, run } => write(backend, page_size, op, range, &run),
+            Self::Unlock { op, range } => {
+                let (result, panic) = caught(|| backend.unlock_pages(range, page_size));
+                let result = result.map_err(|error| error.page_error());
+                JobReport { done: JobDone::PagesUnlocked { op, result }, panic }
+            }
+            Self::NotifyEvict { range } => {
+                let (_, panic) = caught(|| {
+                    backend.notify_evict(range, page_size);
+                    Ok::<(), BackendError>(())
+                });
+                JobReport { done: JobDone::EvictNotified, panic }
+            }
+            Self::Sync { token } => {
+                let (result, panic) = caught(|| backend.sync());
+                let result = result.map_err(|error| error.page_error());
+                JobReport { done: JobDone::Synced { token, result }, panic }
+            }
+        }
+    }
+
+    /// The answer that stands in for the result of a job that will never end, or was never begun.
+    pub fn failed(&self, error: PageError) -> JobDone {
+        match self {
+            Self::Read { op, range, .. } => {
+                let outcomes = vec![PageOutcome::Failed(error); range.len() as usize];
+                JobDone::PagesRead { op: *op, range: *range, buffer: PageBuffer::zeroed(0), outcomes }
+            }
+            Self::Write { op, .. } => JobDone::PagesWritten { op: *op, written: 0, error: Some(error) },
+            Self::Unlock { op, .. } => JobDone::PagesUnlocked { op: *op, result: Err(error) },
+            Self::NotifyEvict { .. } => JobDone::EvictNotified,
+            Self::Sync { token } => JobDone::Synced { token: *token, result: Err(error) },
+        }
+    }
+}
+
+fn read(
+    backend: &dyn Backend,
+    page_size: PageSize,
+    op: OpId,
+    range: PageRange,
+    mut buffer: PageBuffer,
+) -> JobReport {
+    let mut outcomes = Vec::new();
+    buffer.fill(0);
+    let mut run = ReadRun::new(range, page_size, &mut buffer, &mut outcomes);
+    let (result, panic) = caught(|| backend.read_pages(&mut run));
+    run.finish(result);
+    JobReport { done: JobDone::PagesRead { op, range, buffer, outcomes }, panic }
+}
+
+fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange, run: &HeldRun) -> JobReport {
+    let pages = WriteRun::new(range, page_size, run.bytes(range, page_size));
+    let (result, panic) = caught(|| backend.write_pages(&pages).map_err(Failure::Write));
+    let (written, error) = match result {
+        Ok(()) => (range.len(), None),
+        Err(Failure::Write(error)) if error.written >= range.len() => (range.len(), None),
+        Err(Failure::Write(error)) => (error.written, Some(error.source.page_error())),
+        Err(Failure::Panic) => (0, Some(PageError::Io)),
+    };
+    JobReport { done: JobDone::PagesWritten { op, written, error }, panic }
+}
+
+/// A write that failed by itself, or by a panic.
+enum Failure {
+    Write(crate::backend::WriteError),
+    Panic,
+}
+
+/// An error type that a panic can be turned into.
+trait FromPanic {
+    fn from_panic() -> Self;
+}
+
+impl FromPanic for BackendError {
+    fn from_panic() -> Self {
+        PageError::Io.into()
+    }
+}
+
+impl FromPanic for Failure {
+    fn from_panic() -> Self {
+        Self::Panic
+    }
+}
+
+fn caught<E: FromPanic>(call: impl FnOnce() -> Result<(), E>) -> (Result<(), E>, Option<String>) {
+    match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => (result, None),
+        Err(payload) => (Err(E::from_panic()), Some(panic_text(&*payload))),
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without a message".to_owned())
+}

@@ -1,0 +1,362 @@
+//! The executor of one memory object: feeds the core events and carries its effects out.
+//!
+//! No actor and no thread in here: [`PagerActor`](super::PagerActor) drives an engine on an
+//! arbiter, a simulation drives it step by step. Work that may block leaves as [`Output::Job`];
+//! its result comes back through [`Engine::job_done`].
+
+mod copy;
+mod held;
+mod job;
+mod perform;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+pub use copy::{Copied, Copy};
+pub use held::{HeldPages, HeldRun, PageMemory};
+pub(crate) use job::panic_text;
+pub use job::{Job, JobDone, JobReport};
+
+use crate::backend::{Backend, PageBuffer, PageOutcome};
+use crate::mach::{ObjectKernel, PageData, Upcall};
+use crate::object::{
+    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize, PagesSupplied,
+    Refusal, RequestToken,
+};
+use copy::Copies;
+
+/// What an engine cannot do by itself.
+#[derive(Debug)]
+pub enum Output {
+    /// Make this call of the backend where blocking is allowed.
+    Job(Job),
+    /// Answer a user.
+    Answer(RequestToken, Outcome),
+    /// Answer a user who copies.
+    Copied(RequestToken, Copied),
+    /// Feed [`Event::RetryWrites`] when the policy says so: some writes failed.
+    RetryLater {
+        /// The pages.
+        range: PageRange,
+        /// Why.
+        error: PageError,
+    },
+    /// The object was shut down: its port dies.
+    PortDestroyed,
+    /// A message was refused.
+    Refused(Refusal),
+    /// The kernel gave the object up.
+    Terminated,
+    /// The last send right is gone.
+    NoSenders,
+}
+
+/// How a user's request ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// As the core says.
+    Answer(Answer),
+    /// Everything was written, but the store could not make it durable.
+    NotDurable(PageError),
+    /// The object was shut down, and these pages could not be written: they are the caller's now.
+    Unsaved(Vec<UnsavedPages>),
+}
+
+/// Pages that could not be written before the end of their object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsavedPages {
+    /// The pages.
+    pub range: PageRange,
+    /// Why they could not be written.
+    pub error: PageError,
+    /// Their contents.
+    pub bytes: Vec<u8>,
+}
+
+/// What an engine works with.
+pub struct Parts {
+    /// The protocol core.
+    pub object: MemoryObject,
+    /// The kernel's side of the object.
+    pub kernel: Box<dyn ObjectKernel>,
+    /// The store.
+    pub backend: Arc<dyn Backend>,
+    /// The size of the object's pages.
+    pub page_size: PageSize,
+}
+
+/// One memory object at work.
+pub struct Engine {
+    object: MemoryObject,
+    kernel: Box<dyn ObjectKernel>,
+    backend: Arc<dyn Backend>,
+    page_size: PageSize,
+    held: HeldPages,
+    writes: HashMap<OpId, (DataId, PageRange)>,
+    jobs_in_flight: usize,
+    copies: Copies,
+    /// The store has pages that were not made durable yet.
+    unsynced: bool,
+    durable_after: Vec<RequestToken>,
+    events: VecDeque<Event>,
+    effects: Vec<Effect>,
+    upcalls: Vec<Upcall>,
+    outcomes: Vec<PageOutcome>,
+    buffers: Vec<PageBuffer>,
+    outputs: VecDeque<Output>,
+    deferred: Option<VecDeque<Upcall>>,
+}
+
+impl Engine {
+    /// An engine that has not done anything yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { object, kernel, backend, page_size } = parts;
+        Self {
+            object,
+            kernel,
+            backend,
+            page_size,
+            held: HeldPages::default(),
+            writes: HashMap::new(),
+            jobs_in_flight: 0,
+            copies: Copies::default(),
+            unsynced: false,
+            durable_after: Vec::new(),
+            events: VecDeque::new(),
+            effects: Vec::new(),
+            upcalls: Vec::new(),
+            outcomes: Vec::new(),
+            buffers: Vec::new(),
+            outputs: VecDeque::new(),
+            deferred: None,
+        }
+    }
+
+    /// Takes in what the kernel has to say; `Pending` when there is nothing.
+    pub fn poll_kernel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut upcalls = std::mem::take(&mut self.upcalls);
+        let polled = self.kernel.poll_upcalls(cx, &mut upcalls);
+        for upcall in upcalls.drain(..) {
+            self.upcall(upcall);
+        }
+        self.upcalls = upcalls;
+        self.settle();
+        polled
+    }
+
+    /// Takes in one message of the kernel.
+    pub fn upcall(&mut self, upcall: Upcall) {
+        match &mut self.deferred {
+            Some(deferred) if begins_work(&upcall) => deferred.push_back(upcall),
+            Some(_) | None => {
+                self.post_upcall(upcall);
+                self.run();
+            }
+        }
+    }
+
+    /// Feeds one event to the core and carries out what follows.
+    pub fn handle(&mut self, event: Event) {
+        self.events.push_back(event);
+        self.run();
+    }
+
+    /// Takes in the result of a [`Job`].
+    pub fn job_done(&mut self, done: JobDone) {
+        self.jobs_in_flight = self.jobs_in_flight.saturating_sub(1);
+        match done {
+            JobDone::PagesRead { op, range, buffer, outcomes } => {
+                self.post_pages_read(op, range, buffer, &outcomes);
+            }
+            JobDone::PagesWritten { op, written, error } => self.post_pages_written(op, written, error),
+            JobDone::PagesUnlocked { op, result } => {
+                self.events.push_back(Event::PagesUnlocked { op, result });
+            }
+            JobDone::EvictNotified => {}
+            JobDone::Synced { token, result } => self.synced(token, result),
+        }
+        self.run();
+        self.settle();
+    }
+
+    /// Starts a copy that never faults; ends in [`Output::Copied`].
+    pub fn copy(&mut self, copy: Copy) {
+        self.copies.push(copy);
+        self.settle();
+    }
+
+    /// Offers a page to the kernel (`pager_offer_page`); `bytes` is one page.
+    pub fn offer(
+        &mut self,
+        token: RequestToken,
+        page: PageIndex,
+        bytes: PageBuffer,
+        precious: bool,
+        write_lock: bool,
+    ) {
+        let range = PageRange::single(page);
+        let data = self.held.insert(range, HeldRun::new(range, PageMemory::Buffer(bytes)));
+        let offset = page.offset(self.page_size);
+        self.handle(Event::Offer { token, offset, data, precious, write_lock });
+    }
+
+    /// Answers the users' request `token` only when the store is durable.
+    pub fn make_durable(&mut self, token: RequestToken) {
+        self.durable_after.push(token);
+    }
+
+    /// What the engine wants done, oldest first.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// True if a copy had its share of this turn and wants another.
+    pub fn wants_turn(&self) -> bool {
+        self.copies.has_more()
+    }
+
+    /// Gives copies another turn.
+    pub fn settle(&mut self) {
+        if self.copies.is_empty() {
+            return;
+        }
+        let outputs = &mut self.outputs;
+        self.copies.advance(&mut *self.kernel, self.page_size, |token, copied| {
+            outputs.push_back(Output::Copied(token, copied));
+        });
+    }
+
+    /// Begins to keep requests that come from now on; those before go on to their end.
+    pub fn inhibit(&mut self) {
+        self.deferred.get_or_insert_default();
+    }
+
+    /// Serves what was kept, in order, and goes on as usual.
+    pub fn resume(&mut self) {
+        for upcall in self.deferred.take().into_iter().flatten() {
+            self.upcall(upcall);
+        }
+        self.settle();
+    }
+
+    /// True if everything that was begun is finished.
+    pub fn is_quiet(&self) -> bool {
+        self.jobs_in_flight == 0 && self.copies.is_empty() && self.object.is_idle()
+    }
+
+    /// The protocol core.
+    pub fn object(&self) -> &MemoryObject {
+        &self.object
+    }
+
+    /// The kernel's side.
+    pub fn kernel(&mut self) -> &mut dyn ObjectKernel {
+        &mut *self.kernel
+    }
+
+    /// Feeds the core everything that has been posted, and carries the effects out in order.
+    fn run(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.object.handle(event, &mut effects);
+            for effect in effects.drain(..) {
+                self.perform(effect);
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn post_upcall(&mut self, upcall: Upcall) {
+        let event = match upcall {
+            Upcall::Init { control, name, page_size } => Event::Init { control, name, page_size },
+            Upcall::DataRequest { control, offset, length, access } => {
+                Event::DataRequest { control, offset, length, access }
+            }
+            Upcall::DataReturn { control, offset, data, dirty, kernel_copy } => {
+                let length = data.len() as u64;
+                let data = self.hold_returned(offset, data);
+                Event::DataReturn { control, offset, length, data, dirty, kernel_copy }
+            }
+            Upcall::DataUnlock { control, offset, length, access } => {
+                Event::DataUnlock { control, offset, length, access }
+            }
+            Upcall::LockCompleted { control, offset, length } => {
+                Event::LockCompleted { control, offset, length }
+            }
+            Upcall::ChangeCompleted { may_cache, copy_strategy } => {
+                Event::ChangeCompleted { may_cache, copy_strategy }
+            }
+            Upcall::Terminate { control, name } => {
+                self.outputs.push_back(Output::Terminated);
+                Event::Terminate { control, name }
+            }
+            Upcall::NoSenders => {
+                self.outputs.push_back(Output::NoSenders);
+                Event::NoSenders
+            }
+            // No supply asks for a confirmation.
+            Upcall::SupplyCompleted { .. } | Upcall::Copy { .. } => return self.refuse(Refusal::Unmatched),
+        };
+        self.events.push_back(event);
+    }
+
+    /// A range that makes no sense is held all the same: the core refuses and releases it.
+    fn hold_returned(&mut self, offset: u64, data: PageData) -> DataId {
+        let range = self.page_size.pages_around(offset, data.len() as u64).unwrap_or_default();
+        self.held.insert(range, HeldRun::new(range, PageMemory::Returned(data)))
+    }
+
+    fn post_pages_read(&mut self, op: OpId, range: PageRange, buffer: PageBuffer, outcomes: &[PageOutcome]) {
+        let run = HeldRun::new(range, PageMemory::Buffer(buffer));
+        let mut at = range.start();
+        for part in outcomes.chunk_by(|a, b| a == b) {
+            let pages = PageRange::with_len(at, part.len() as u64);
+            at = pages.end();
+            let result = match part[0] {
+                PageOutcome::Supplied { write_lock } => {
+                    let data = self.held.insert(pages, run.clone());
+                    Ok(PagesSupplied { data, write_lock })
+                }
+                PageOutcome::Failed(error) => Err(error),
+            };
+            self.events.push_back(Event::PagesRead { op, range: pages, result });
+        }
+    }
+
+    fn post_pages_written(&mut self, op: OpId, written: u64, error: Option<PageError>) {
+        if let Some((data, range)) = self.writes.remove(&op)
+            && let Some(run) = self.held.get(data)
+            && let PageMemory::Returned(memory) = run.memory()
+        {
+            self.kernel.write_ended(memory, range);
+        }
+        self.unsynced |= written > 0;
+        self.events.push_back(Event::PagesWritten { op, written, error });
+    }
+
+    fn synced(&mut self, token: RequestToken, result: Result<(), PageError>) {
+        let outcome = match result {
+            Ok(()) => Outcome::Answer(Answer::Done),
+            Err(error) => {
+                self.unsynced = true;
+                Outcome::NotDurable(error)
+            }
+        };
+        self.outputs.push_back(Output::Answer(token, outcome));
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.outputs.push_back(Output::Refused(refusal));
+    }
+}
+
+/// True for messages that ask the pager to begin something, as opposed to those that finish it.
+fn begins_work(upcall: &Upcall) -> bool {
+    match upcall {
+        Upcall::Init { .. } | Upcall::DataRequest { .. } | Upcall::DataUnlock { .. } => true,
+        Upcall::Terminate { .. } | Upcall::NoSenders => true,
+        Upcall::DataReturn { .. } | Upcall::LockCompleted { .. } => false,
+        Upcall::SupplyCompleted { .. } | Upcall::Copy { .. } | Upcall::ChangeCompleted { .. } => false,
+    }
+}

@@ -1,0 +1,192 @@
+//! Carrying out what the core wants done.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages};
+use crate::backend::{PageBuffer, ReadRun};
+use crate::mach::{Call, KernelError};
+use crate::object::{Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken};
+
+/// How many idle read buffers an engine keeps.
+const KEPT_BUFFERS: usize = 8;
+
+impl Engine {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::DataSupply { control, range, data, lock, precious } => {
+                self.data_supply(control, range, data, lock, precious);
+            }
+            Effect::Read { op, range, access } => self.read(op, range, access),
+            Effect::Write { op, range, data } => self.write(op, range, data),
+            Effect::Unlock { op, range } => self.submit(Job::Unlock { op, range }),
+            Effect::NotifyEvict { range } => self.submit(Job::NotifyEvict { range }),
+            Effect::Release { data, range } => self.release(data, range),
+            Effect::ReleaseWhole { data } => self.release_whole(data),
+            Effect::Answer { token, answer } => self.answer(token, answer),
+            Effect::WritesFailed { range, error } => {
+                self.outputs.push_back(Output::RetryLater { range, error });
+            }
+            Effect::DestroyPort => self.outputs.push_back(Output::PortDestroyed),
+            Effect::Refused(refusal) => self.refuse(refusal),
+            Effect::Ready { .. }
+            | Effect::DataError { .. }
+            | Effect::LockRequest { .. }
+            | Effect::ChangeAttributes { .. }
+            | Effect::Destroy { .. }
+            | Effect::ReleasePorts { .. } => self.tell_kernel(effect),
+        }
+    }
+
+    /// The effects that are a call of the kernel and nothing else.
+    fn tell_kernel(&mut self, effect: Effect) {
+        if let Some(call) = plain_call(effect) {
+            let called = self.kernel.call(call);
+            note(called);
+        }
+    }
+
+    fn data_supply(&mut self, control: PortName, range: PageRange, data: DataId, lock: Prot, precious: bool) {
+        let Some(run) = self.held.get(data) else { return };
+        let pages = run.slice(range, self.page_size);
+        let called = self.kernel.call(Call::DataSupply { control, range, pages, lock, precious, reply: false });
+        note(called);
+        self.done_with(data, range);
+    }
+
+    fn release(&mut self, data: DataId, range: PageRange) {
+        if let Some(run) = self.held.get(data)
+            && let PageMemory::Returned(memory) = run.memory()
+        {
+            self.kernel.release(memory, range);
+        }
+        self.done_with(data, range);
+    }
+
+    fn release_whole(&mut self, data: DataId) {
+        if let Some(range) = self.held.get(data).map(HeldRun::range) {
+            self.release(data, range);
+        }
+    }
+
+    fn done_with(&mut self, data: DataId, range: PageRange) {
+        if let Some(buffer) = self.held.done(data, range.len()) {
+            self.keep_buffer(buffer);
+        }
+    }
+
+    fn read(&mut self, op: OpId, range: PageRange, access: Prot) {
+        let mut buffer = self.take_buffer(range.bytes(self.page_size) as usize);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        let mut run = ReadRun::new(range, self.page_size, &mut buffer, &mut outcomes);
+        let tried = panic::catch_unwind(AssertUnwindSafe(|| self.backend.try_read_pages(&mut run)));
+        match tried.unwrap_or_else(|_| Some(Err(PageError::Io.into()))) {
+            Some(result) => {
+                run.finish(result);
+                self.post_pages_read(op, range, buffer, &outcomes);
+            }
+            None => self.submit(Job::Read { op, range, access, buffer }),
+        }
+        self.outcomes = outcomes;
+    }
+
+    fn write(&mut self, op: OpId, range: PageRange, data: DataId) {
+        let Some(run) = self.held.get(data).cloned() else {
+            return self.events.push_back(Event::PagesWritten { op, written: range.len(), error: None });
+        };
+        if let PageMemory::Returned(memory) = run.memory() {
+            self.kernel.write_begins(memory, range);
+        }
+        self.writes.insert(op, (data, range));
+        self.submit(Job::Write { op, range, run });
+    }
+
+    /// Answers a user; one who waits for durability after the store has confirmed it.
+    fn answer(&mut self, token: RequestToken, answer: Answer) {
+        let wants_durable = self.durable_after.iter().position(|&waiting| waiting == token);
+        if let Some(at) = wants_durable {
+            self.durable_after.swap_remove(at);
+            if answer == Answer::Done && std::mem::take(&mut self.unsynced) {
+                return self.submit(Job::Sync { token });
+            }
+        }
+        let outcome = match self.unsaved(&answer) {
+            unsaved if unsaved.is_empty() => Outcome::Answer(answer),
+            unsaved => Outcome::Unsaved(unsaved),
+        };
+        self.outputs.push_back(Output::Answer(token, outcome));
+    }
+
+    /// Takes the pages out of an answer that hands them back.
+    fn unsaved(&mut self, answer: &Answer) -> Vec<UnsavedPages> {
+        let Answer::Failed(failed) = answer else { return Vec::new() };
+        let mut unsaved = Vec::new();
+        for pages in failed {
+            if let PageFate::HandedBack(data) = pages.fate
+                && let Some(run) = self.held.get(data)
+            {
+                let bytes = run.bytes(pages.range, self.page_size).to_vec();
+                unsaved.push(UnsavedPages { range: pages.range, error: pages.error, bytes });
+                self.release(data, pages.range);
+            }
+        }
+        unsaved
+    }
+
+    fn submit(&mut self, job: Job) {
+        self.jobs_in_flight += 1;
+        self.outputs.push_back(Output::Job(job));
+    }
+
+    fn take_buffer(&mut self, length: usize) -> PageBuffer {
+        if let Some(mut buffer) = self.buffers.pop()
+            && buffer.set_len(length)
+        {
+            return buffer;
+        }
+        PageBuffer::zeroed(length)
+    }
+
+    fn keep_buffer(&mut self, buffer: PageBuffer) {
+        if self.buffers.len() < KEPT_BUFFERS {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+fn plain_call(effect: Effect) -> Option<Call<'static>> {
+    match effect {
+        Effect::Ready { control, may_cache, copy_strategy } => {
+            Some(Call::Ready { control, may_cache, copy_strategy })
+        }
+        Effect::DataError { control, offset, length, error } => {
+            Some(Call::DataError { control, offset, length, error })
+        }
+        Effect::LockRequest { control, offset, length, should_return, should_flush, lock, reply } => {
+            Some(Call::LockRequest { control, offset, length, should_return, should_flush, lock, reply })
+        }
+        Effect::ChangeAttributes { control, may_cache, copy_strategy, reply } => {
+            Some(Call::ChangeAttributes { control, may_cache, copy_strategy, reply })
+        }
+        Effect::Destroy { control } => Some(Call::Destroy { control }),
+        // Rights are counted by the kernels that have them, not by calls.
+        Effect::ReleasePorts { .. } => None,
+        Effect::DataSupply { .. }
+        | Effect::Read { .. }
+        | Effect::Write { .. }
+        | Effect::Unlock { .. }
+        | Effect::NotifyEvict { .. }
+        | Effect::Release { .. }
+        | Effect::ReleaseWhole { .. }
+        | Effect::Answer { .. }
+        | Effect::WritesFailed { .. }
+        | Effect::DestroyPort
+        | Effect::Refused(_) => None,
+    }
+}
+
+/// A kernel that refuses a call has said so to the clients already; here it is only noted.
+fn note(called: Result<(), KernelError>) {
+    if let Err(error) = called {
+        tracing::warn!(%error, "the kernel refused a call");
+    }
+}

@@ -1,0 +1,124 @@
+//! `Mapping`: real addresses, and copies that never fault.
+
+use std::sync::Arc;
+
+use crate::actors::{UserCall, block_on};
+use crate::error::{CopyError, MapError};
+use crate::mach::RawMapping;
+use crate::object::Prot;
+use crate::pager::PagerCore;
+
+/// What may be done with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+impl Protection {
+    fn prot(self) -> Prot {
+        match self {
+            Self::Read => Prot::READ,
+            Self::ReadWrite => Prot::READ_WRITE,
+        }
+    }
+}
+
+/// Pages of an object at real addresses of this process (`vm_map`); unmapped on drop.
+///
+/// Whoever touches an absent page stops until the pager has supplied it. Where the page cannot be
+/// had, the thread gets `SIGBUS`; [`read_at`](Self::read_at) and [`write_at`](Self::write_at) give
+/// an error instead.
+pub struct Mapping {
+    pager: Arc<PagerCore>,
+    raw: RawMapping,
+    offset: u64,
+    length: usize,
+    protection: Protection,
+}
+
+impl Mapping {
+    pub(crate) async fn new(
+        pager: Arc<PagerCore>,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Self, MapError> {
+        if length == 0 {
+            return Err(MapError::Empty);
+        }
+        let size = pager.page_size();
+        let range = size
+            .pages_exact(offset, 0)
+            .and_then(|_| size.pages_around(offset, length))
+            .map_err(crate::error::CallError::from)?;
+        pager.inside(offset..range.end().offset(size))?;
+        let prot = protection.prot();
+        let raw = pager.ask(|reply| UserCall::Map { range, prot, reply }).await??;
+        Ok(Self { pager, raw, offset, length: length as usize, protection })
+    }
+
+    /// The address of the first byte.
+    pub fn as_ptr(&self) -> *const u8 {
+        std::ptr::with_exposed_provenance(self.raw.address)
+    }
+
+    /// The address of the first byte, for writing; null for a mapping that is for reading only.
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        match self.protection {
+            Protection::Read => std::ptr::null_mut(),
+            Protection::ReadWrite => std::ptr::with_exposed_provenance_mut(self.raw.address),
+        }
+    }
+
+    /// The length in bytes, as asked for.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Never true: an empty mapping cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Where in the object the mapping begins, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What may be done with it.
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    /// Copies bytes from `at` (from the start of the mapping) into `into`; never faults.
+    ///
+    /// An error says exactly how many bytes were copied, up to the start of the first bad page.
+    pub fn read_at(&self, at: usize, into: &mut [u8]) -> Result<(), CopyError> {
+        self.pager.bucket.may_block()?;
+        block_on(self.pager.read_at(self.offset.saturating_add(at as u64), into))
+    }
+
+    /// Copies bytes into the object from `at` (from the start of the mapping) on; never faults.
+    pub fn write_at(&self, at: usize, from: &[u8]) -> Result<(), CopyError> {
+        self.pager.bucket.may_block()?;
+        if self.protection == Protection::Read {
+            return Err(CopyError::ReadOnly);
+        }
+        block_on(self.pager.write_at(self.offset.saturating_add(at as u64), from))
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let mapping = self.raw;
+        if self.pager.bucket.may_block().is_ok() {
+            // An error means that the pager has ended and taken its mappings down.
+            let _ = block_on(self.pager.ask(|reply| UserCall::Unmap { mapping, reply }));
+        } else {
+            self.pager.tell(|reply| UserCall::Unmap { mapping, reply });
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! `Pager`: what a user holds of a memory object.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::actors::engine::{Copied, Outcome};
+use crate::actors::{PagerAddress, PagerId, Reply, UserCall, block_on};
+use crate::backend::{Backend, PageBuffer};
+use crate::bucket::BucketInner;
+use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
+use crate::mach::Residency;
+use crate::mapping::{Mapping, Protection};
+use crate::object::{Answer, CopyStrategy, LockKind, PageError, PageIndex, PageSize, Prot};
+
+/// How a pager is to be.
+#[derive(Clone, Debug)]
+pub struct PagerOptions {
+    /// For logs and errors; a number unless given.
+    pub name: Option<String>,
+    /// The size of the object's pages: a multiple of the system's, at most 2 MiB.
+    pub page_size: PageSize,
+    /// Keep pages resident when the last mapping goes (`may_cache`).
+    pub may_cache: bool,
+    /// How the kernel copies the object (`copy_strategy`).
+    pub copy_strategy: CopyStrategy,
+    /// Call [`Backend::notify_evict`] for every page that leaves the cache (`notify_on_evict`).
+    pub notify_on_evict: bool,
+    /// How long after a failed write the next attempt is made.
+    pub retry_every: Duration,
+}
+
+impl Default for PagerOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            page_size: PageSize::KIB_4,
+            may_cache: true,
+            copy_strategy: CopyStrategy::None,
+            notify_on_evict: false,
+            retry_every: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Whether to wait until a request is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Return when it is done: written, dropped, confirmed.
+    Yes,
+    /// Return when it is under way.
+    No,
+}
+
+/// A range of bytes of an object; widened to whole pages where it matters.
+pub use std::ops::Range as ByteRange;
+
+/// A user reference to a pager (`struct pager`).
+///
+/// A clone is the same reference. When the last clone and the last mapping are gone, the pages are
+/// written back and the pager ends.
+pub struct Pager<B: Backend> {
+    pub(crate) core: Arc<PagerCore>,
+    backend: Arc<B>,
+}
+
+/// What every handle of a pager shares.
+pub(crate) struct PagerCore {
+    pub(crate) bucket: Arc<BucketInner>,
+    address: PagerAddress,
+    page_size: PageSize,
+    id: PagerId,
+    extent: u64,
+}
+
+impl Drop for PagerCore {
+    fn drop(&mut self) {
+        self.address.do_send(UserCall::Abandoned);
+    }
+}
+
+impl<B: Backend> Clone for Pager<B> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), backend: self.backend.clone() }
+    }
+}
+
+impl<B: Backend> Pager<B> {
+    pub(crate) fn new(
+        bucket: Arc<BucketInner>,
+        backend: Arc<B>,
+        page_size: PageSize,
+        id: PagerId,
+        address: PagerAddress,
+    ) -> Self {
+        let extent = backend.extent();
+        Self { core: Arc::new(PagerCore { bucket, address, page_size, id, extent }), backend }
+    }
+
+    /// The user's own value (`pager_get_upi`).
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The number of the pager in its bucket.
+    pub fn id(&self) -> PagerId {
+        self.core.id
+    }
+
+    /// The size of the object's pages.
+    pub fn page_size(&self) -> PageSize {
+        self.core.page_size
+    }
+
+    /// The length of the object in bytes, as it was when the pager was made.
+    pub fn extent(&self) -> u64 {
+        self.core.extent
+    }
+
+    /// A reference that does not keep the pager alive.
+    pub fn downgrade(&self) -> WeakPager<B> {
+        WeakPager { core: Arc::downgrade(&self.core), backend: Arc::downgrade(&self.backend) }
+    }
+
+    /// Writes dirty and precious pages back and keeps them resident (`pager_sync`).
+    pub async fn sync(&self, wait: Wait) -> Result<(), SyncError> {
+        self.sync_range(0..self.core.extent, wait).await
+    }
+
+    /// [`sync`](Self::sync) of the pages that hold `range` (`pager_sync_some`).
+    pub async fn sync_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.lock(LockKind::Sync, range, wait).await
+    }
+
+    /// Drops the pages, modifications too (`pager_flush`).
+    pub async fn flush(&self, wait: Wait) -> Result<(), SyncError> {
+        self.flush_range(0..self.core.extent, wait).await
+    }
+
+    /// [`flush`](Self::flush) of the pages that hold `range` (`pager_flush_some`).
+    pub async fn flush_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.lock(LockKind::Flush, range, wait).await
+    }
+
+    /// Writes dirty and precious pages back and drops all (`pager_return`).
+    ///
+    /// A page whose write fails stays, dirty.
+    pub async fn return_pages(&self, wait: Wait) -> Result<(), SyncError> {
+        self.return_range(0..self.core.extent, wait).await
+    }
+
+    /// [`return_pages`](Self::return_pages) of the pages that hold `range` (`pager_return_some`).
+    pub async fn return_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.lock(LockKind::Return, range, wait).await
+    }
+
+    /// Puts a page into the kernel unasked (`pager_offer_page`); `data` is one page long.
+    ///
+    /// Ignored where the page is resident. A precious page is written back even if it is never
+    /// changed; a write-locked one asks [`Backend::unlock_pages`] before the first write.
+    pub async fn offer_page(
+        &self,
+        page: PageIndex,
+        data: &[u8],
+        precious: bool,
+        write_lock: bool,
+    ) -> Result<(), OfferError> {
+        let size = self.core.page_size.bytes();
+        if data.len() as u64 != size {
+            return Err(OfferError::Length { page_size: size, given: data.len() });
+        }
+        self.core.inside(page.offset(self.core.page_size)..page.next().offset(self.core.page_size))?;
+        let mut bytes = PageBuffer::zeroed(data.len());
+        bytes.copy_from_slice(data);
+        let answer =
+            self.core.ask(|reply| UserCall::Offer { page, bytes, precious, write_lock, reply }).await?;
+        Ok(simply_done(answer)?)
+    }
+
+    /// Changes what the kernel does when the last mapping goes, and how it copies
+    /// (`pager_change_attributes`).
+    pub async fn change_attributes(
+        &self,
+        may_cache: bool,
+        copy_strategy: CopyStrategy,
+        wait: Wait,
+    ) -> Result<(), CallError> {
+        let wait = wait == Wait::Yes;
+        simply_done(
+            self.core
+                .ask(|reply| UserCall::ChangeAttributes { may_cache, copy_strategy, wait, reply })
+                .await?,
+        )
+    }
+
+    /// The error of the last failure on a page (`pager_get_error`); `None` after a success.
+    pub async fn page_error(&self, page: PageIndex) -> Result<Option<PageError>, CallError> {
+        self.core.ask(|reply| UserCall::PageError { page, reply }).await
+    }
+
+    /// How much of the object is resident.
+    pub async fn residency(&self) -> Result<Residency, CallError> {
+        self.core.ask(|reply| UserCall::Residency { reply }).await
+    }
+
+    /// Copies bytes from `offset` on into `into`; never faults (`pager_memcpy`).
+    ///
+    /// An error says exactly how many bytes were copied, up to the start of the first bad page.
+    pub async fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
+        self.core.read_at(offset, into).await
+    }
+
+    /// Copies bytes into the object from `offset` on; never faults (`pager_memcpy`).
+    pub async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        self.core.write_at(offset, from).await
+    }
+
+    /// Maps `length` bytes from `offset` on, which must be at the start of a page (`vm_map`).
+    ///
+    /// `length` is rounded up to whole pages.
+    pub async fn map(&self, offset: u64, length: u64, protection: Protection) -> Result<Mapping, MapError> {
+        Mapping::new(self.core.clone(), offset, length, protection).await
+    }
+
+    /// Maps the whole object.
+    pub async fn map_all(&self, protection: Protection) -> Result<Mapping, MapError> {
+        self.map(0, self.core.extent, protection).await
+    }
+
+    /// Writes everything back, drops it and takes no further requests (`pager_shutdown`).
+    ///
+    /// Pages that cannot be written are kept and named in the error; call it again to try again.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        match self.core.ask(|reply| UserCall::Shutdown { reply }).await? {
+            Outcome::Answer(answer) => Ok(done(answer)?),
+            Outcome::NotDurable(error) => Err(ShutdownError::Durability(error)),
+            Outcome::Unsaved(pages) => Err(ShutdownError::Pages(pages)),
+        }
+    }
+}
+
+/// The blocking twins, for callers without a runtime. On one of the bucket's own threads they return
+/// [`CallError::WouldDeadlock`].
+impl<B: Backend> Pager<B> {
+    /// [`sync`](Self::sync), blocking.
+    pub fn sync_blocking(&self, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.sync(wait))
+    }
+
+    /// [`sync_range`](Self::sync_range), blocking.
+    pub fn sync_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.sync_range(range, wait))
+    }
+
+    /// [`flush`](Self::flush), blocking.
+    pub fn flush_blocking(&self, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.flush(wait))
+    }
+
+    /// [`flush_range`](Self::flush_range), blocking.
+    pub fn flush_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.flush_range(range, wait))
+    }
+
+    /// [`return_pages`](Self::return_pages), blocking.
+    pub fn return_pages_blocking(&self, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.return_pages(wait))
+    }
+
+    /// [`return_range`](Self::return_range), blocking.
+    pub fn return_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.core.bucket.may_block()?;
+        block_on(self.return_range(range, wait))
+    }
+
+    /// [`offer_page`](Self::offer_page), blocking.
+    pub fn offer_page_blocking(
+        &self,
+        page: PageIndex,
+        data: &[u8],
+        precious: bool,
+        write_lock: bool,
+    ) -> Result<(), OfferError> {
+        self.core.bucket.may_block()?;
+        block_on(self.offer_page(page, data, precious, write_lock))
+    }
+
+    /// [`change_attributes`](Self::change_attributes), blocking.
+    pub fn change_attributes_blocking(
+        &self,
+        may_cache: bool,
+        copy_strategy: CopyStrategy,
+        wait: Wait,
+    ) -> Result<(), CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.change_attributes(may_cache, copy_strategy, wait))
+    }
+
+    /// [`page_error`](Self::page_error), blocking.
+    pub fn page_error_blocking(&self, page: PageIndex) -> Result<Option<PageError>, CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.page_error(page))
+    }
+
+    /// [`residency`](Self::residency), blocking.
+    pub fn residency_blocking(&self) -> Result<Residency, CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.residency())
+    }
+
+    /// [`read_at`](Self::read_at), blocking.
+    pub fn read_at_blocking(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
+        self.core.bucket.may_block()?;
+        block_on(self.read_at(offset, into))
+    }
+
+    /// [`write_at`](Self::write_at), blocking.
+    pub fn write_at_blocking(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        self.core.bucket.may_block()?;
+        block_on(self.write_at(offset, from))
+    }
+
+    /// [`map`](Self::map), blocking.
+    pub fn map_blocking(&self, offset: u64, length: u64, protection: Protection) -> Result<Mapping, MapError> {
+        self.core.bucket.may_block()?;
+        block_on(self.map(offset, length, protection))
+    }
+
+    /// [`map_all`](Self::map_all), blocking.
+    pub fn map_all_blocking(&self, protection: Protection) -> Result<Mapping, MapError> {
+        self.core.bucket.may_block()?;
+        block_on(self.map_all(protection))
+    }
+
+    /// [`shutdown`](Self::shutdown), blocking.
+    pub fn shutdown_blocking(&self) -> Result<(), ShutdownError> {
+        self.core.bucket.may_block()?;
+        block_on(self.shutdown())
+    }
+}
+
+/// A reference that does not keep the pager alive.
+pub struct WeakPager<B: Backend> {
+    core: Weak<PagerCore>,
+    backend: Weak<B>,
+}
+
+impl<B: Backend> Clone for WeakPager<B> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), backend: self.backend.clone() }
+    }
+}
+
+impl<B: Backend> WeakPager<B> {
+    /// A user reference, while there is still one.
+    pub fn upgrade(&self) -> Option<Pager<B>> {
+        Some(Pager { core: self.core.upgrade()?, backend: self.backend.upgrade()? })
+    }
+}
+
+impl PagerCore {
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// Sends a call and waits for its answer.
+    pub(crate) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) -> Result<T, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.address.do_send(call(reply));
+        answer.await.map_err(|_| CallError::Gone)
+    }
+
+    /// Sends a call whose answer nobody waits for.
+    pub(crate) fn tell<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) {
+        let (reply, _) = oneshot::channel();
+        self.address.do_send(call(reply));
+    }
+
+    /// The extent rounded up to whole pages.
+    pub(crate) fn end(&self) -> u64 {
+        self.extent.next_multiple_of(self.page_size.bytes())
+    }
+
+    pub(crate) fn inside(&self, range: ByteRange<u64>) -> Result<(), CallError> {
+        if range.end > self.end() || range.start > range.end {
+            return Err(CallError::OutsideExtent { end: range.end, extent: self.extent });
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, kind: LockKind, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+        self.inside(range.clone())?;
+        let (offset, length) = (range.start, range.end - range.start);
+        let wait = wait == Wait::Yes;
+        match self.ask(|reply| UserCall::Lock { kind, offset, length, wait, reply }).await? {
+            Outcome::Answer(Answer::Failed(pages)) => Err(SyncError::Pages(pages)),
+            Outcome::Answer(answer) => Ok(done(answer)?),
+            Outcome::NotDurable(error) => Err(SyncError::Durability(error)),
+            Outcome::Unsaved(_) => Err(CallError::ShutDown.into()),
+        }
+    }
+
+    pub(crate) async fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
+        let copied = self.copy(offset, vec![0; into.len()], Prot::READ).await?;
+        into[..copied.copied].copy_from_slice(&copied.buffer[..copied.copied]);
+        outcome(&copied)
+    }
+
+    pub(crate) async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        outcome(&self.copy(offset, from.to_vec(), Prot::READ_WRITE).await?)
+    }
+
+    async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {
+        let end = offset.checked_add(buffer.len() as u64).unwrap_or(u64::MAX);
+        if end > self.extent {
+            return Err(CallError::OutsideExtent { end, extent: self.extent });
+        }
+        self.ask(|reply| UserCall::Copy { offset, buffer, access, reply }).await
+    }
+}
+
+fn outcome(copied: &Copied) -> Result<(), CopyError> {
+    match copied.failure {
+        None => Ok(()),
+        Some((page, error)) => Err(CopyError::Page { copied: copied.copied, page, error }),
+    }
+}
+
+/// The answer to a call that has no pages to report.
+fn done(answer: Answer) -> Result<(), CallError> {
+    match answer {
+        Answer::Done | Answer::Failed(_) => Ok(()),
+        Answer::ShutDown => Err(CallError::ShutDown),
+        Answer::Rejected(refusal) => Err(CallError::Refused(refusal)),
+    }
+}
+
+/// The same, of a call that writes nothing.
+fn simply_done(outcome: Outcome) -> Result<(), CallError> {
+    match outcome {
+        Outcome::Answer(answer) => done(answer),
+        Outcome::NotDurable(_) | Outcome::Unsaved(_) => Ok(()),
+    }
+}
