@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::actors::engine::{Engine, Parts};
 use crate::actors::{
-    BucketCall, Entry, House, HousePlan, PagerActor, PagerAddress, PagerParts, Registry, SharedRegistry, UserCall, block_on,
-    is_bucket_thread,
+    BucketCall, Entry, House, HousePlan, PagerActor, PagerAddress, PagerParts, Registry, SharedRegistry,
+    UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
 use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, StartError};
@@ -55,10 +55,16 @@ impl BucketBuilder {
 
     /// Starts the bucket's threads (`pager_start_workers`).
     pub fn start(self) -> Result<Bucket, StartError> {
-        for (what, given) in [("the number of workers", self.workers), ("the number of arbiters", self.arbiters)]
-        {
+        for (what, given) in [
+            ("the number of workers", self.workers),
+            ("the number of arbiters", self.arbiters),
+        ] {
             if given == 0 {
-                return Err(StartError::TooSmall { what, least: 1, given: 0 });
+                return Err(StartError::TooSmall {
+                    what,
+                    least: 1,
+                    given: 0,
+                });
             }
         }
         let kernel = match self.kernel {
@@ -67,10 +73,22 @@ impl BucketBuilder {
         };
         let bucket = NEXT_BUCKET.fetch_add(1, Ordering::Relaxed);
         let registry = SharedRegistry::new(Registry::default());
-        let plan = HousePlan { bucket, workers: self.workers, arbiters: self.arbiters };
+        let plan = HousePlan {
+            bucket,
+            workers: self.workers,
+            arbiters: self.arbiters,
+        };
         let house = House::start(plan, registry.clone()).map_err(StartError::Threads)?;
-        let inner = BucketInner { id: bucket, registry, kernel, house, next_arbiter: AtomicU64::new(0) };
-        Ok(Bucket { inner: Arc::new(inner) })
+        let inner = BucketInner {
+            id: bucket,
+            registry,
+            kernel,
+            house,
+            next_arbiter: AtomicU64::new(0),
+        };
+        Ok(Bucket {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -102,7 +120,11 @@ pub(crate) struct BucketInner {
 impl BucketInner {
     /// An error where waiting would mean waiting for this very thread.
     pub(crate) fn may_block(&self) -> Result<(), CallError> {
-        if is_bucket_thread(self.id) { Err(CallError::WouldDeadlock) } else { Ok(()) }
+        if is_bucket_thread(self.id) {
+            Err(CallError::WouldDeadlock)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -120,7 +142,11 @@ impl Bucket {
     /// Makes a pager of `backend` with one user reference (`pager_create`).
     ///
     /// It takes requests at once.
-    pub fn create_pager<B: Backend>(&self, backend: B, options: PagerOptions) -> Result<Pager<B>, CreateError> {
+    pub fn create_pager<B: Backend>(
+        &self,
+        backend: B,
+        options: PagerOptions,
+    ) -> Result<Pager<B>, CreateError> {
         self.create_pager_shared(Arc::new(backend), options)
     }
 
@@ -154,7 +180,12 @@ impl Bucket {
             ..ObjectOptions::new(options.page_size)
         });
         let shared: Arc<dyn Backend> = backend.clone();
-        let engine = Engine::new(Parts { object, kernel, backend: shared.clone(), page_size: options.page_size });
+        let engine = Engine::new(Parts {
+            object,
+            kernel,
+            backend: shared.clone(),
+            page_size: options.page_size,
+        });
         let parts = PagerParts {
             id,
             engine,
@@ -165,7 +196,13 @@ impl Bucket {
             supervisor: inner.house.supervisor.clone().recipient(),
             retry_every: options.retry_every,
         };
-        Ok(Pager::new(inner.clone(), backend, options.page_size, id, self.house_pager(name, parts)))
+        Ok(Pager::new(
+            inner.clone(),
+            backend,
+            options.page_size,
+            id,
+            self.house_pager(name, parts),
+        ))
     }
 
     /// Starts the actor on one of the arbiters, in turn.
@@ -175,7 +212,13 @@ impl Bucket {
         let arbiter = &inner.house.arbiters[turn % inner.house.arbiters.len()];
         let id = parts.id;
         let address = PagerActor::start_on(arbiter, parts);
-        if inner.registry.insert(id, Entry { name, address: address.clone() }) {
+        if inner.registry.insert(
+            id,
+            Entry {
+                name,
+                address: address.clone(),
+            },
+        ) {
             let (reply, _) = oneshot::channel();
             address.do_send(UserCall::Inhibit { reply });
         }
@@ -200,7 +243,9 @@ impl Bucket {
 
     /// Serves what waited, in order, and takes requests again (`pager_resume_workers`).
     pub async fn resume(&self) -> Result<(), InhibitError> {
-        self.ask(|reply| BucketCall::Resume { reply }).await?.map_err(|_| InhibitError::NotInhibited)
+        self.ask(|reply| BucketCall::Resume { reply })
+            .await?
+            .map_err(|_| InhibitError::NotInhibited)
     }
 
     /// [`resume`](Self::resume) for callers without a runtime.
@@ -218,7 +263,9 @@ impl Bucket {
         if failures.is_empty() {
             return Ok(());
         }
-        Err(BucketShutdownError::Pagers(failures.into_iter().map(|failure| failure.name).collect()))
+        Err(BucketShutdownError::Pagers(
+            failures.into_iter().map(|failure| failure.name).collect(),
+        ))
     }
 
     /// [`shutdown`](Self::shutdown) for callers without a runtime.
@@ -242,10 +289,7 @@ impl Bucket {
         self.inner.kernel.stats()
     }
 
-    async fn ask<T>(
-        &self,
-        call: impl FnOnce(oneshot::Sender<T>) -> BucketCall,
-    ) -> Result<T, CallError> {
+    async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> BucketCall) -> Result<T, CallError> {
         let (reply, answer) = oneshot::channel();
         self.inner.house.supervisor.do_send(call(reply));
         answer.await.map_err(|_| CallError::Gone)

@@ -19,7 +19,9 @@ pub enum StartError {
         given: u64,
     },
     /// A thread could not be started; none is left behind.
-    #[error("the bucket's threads cannot be started: {0}; raise the limits on threads and memory, or ask for fewer")]
+    #[error(
+        "the bucket's threads cannot be started: {0}; raise the limits on threads and memory, or ask for fewer"
+    )]
     Threads(String),
     /// The kernel cannot be had.
     #[error("there is no kernel to page with")]
@@ -46,7 +48,9 @@ pub enum CreateError {
 #[non_exhaustive]
 pub enum CallError {
     /// The call would wait for the very thread it is made on.
-    #[error("a blocking call on one of the bucket's own threads would never return; use the async form, or another thread")]
+    #[error(
+        "a blocking call on one of the bucket's own threads would never return; use the async form, or another thread"
+    )]
     WouldDeadlock,
     /// The pager has ended.
     #[error("the pager has ended")]

@@ -57,7 +57,13 @@ impl Mapping {
         pager.inside(offset..range.end().offset(size))?;
         let prot = protection.prot();
         let raw = pager.ask(|reply| UserCall::Map { range, prot, reply }).await??;
-        Ok(Self { pager, raw, offset, length: length as usize, protection })
+        Ok(Self {
+            pager,
+            raw,
+            offset,
+            length: length as usize,
+            protection,
+        })
     }
 
     /// The address of the first byte.

@@ -82,7 +82,10 @@ impl Drop for PagerCore {
 
 impl<B: Backend> Clone for Pager<B> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), backend: self.backend.clone() }
+        Self {
+            core: self.core.clone(),
+            backend: self.backend.clone(),
+        }
     }
 }
 
@@ -95,7 +98,16 @@ impl<B: Backend> Pager<B> {
         address: PagerAddress,
     ) -> Self {
         let extent = backend.extent();
-        Self { core: Arc::new(PagerCore { bucket, address, page_size, id, extent }), backend }
+        Self {
+            core: Arc::new(PagerCore {
+                bucket,
+                address,
+                page_size,
+                id,
+                extent,
+            }),
+            backend,
+        }
     }
 
     /// The user's own value (`pager_get_upi`).
@@ -120,7 +132,10 @@ impl<B: Backend> Pager<B> {
 
     /// A reference that does not keep the pager alive.
     pub fn downgrade(&self) -> WeakPager<B> {
-        WeakPager { core: Arc::downgrade(&self.core), backend: Arc::downgrade(&self.backend) }
+        WeakPager {
+            core: Arc::downgrade(&self.core),
+            backend: Arc::downgrade(&self.backend),
+        }
     }
 
     /// Writes dirty and precious pages back and keeps them resident (`pager_sync`).
@@ -168,13 +183,25 @@ impl<B: Backend> Pager<B> {
     ) -> Result<(), OfferError> {
         let size = self.core.page_size.bytes();
         if data.len() as u64 != size {
-            return Err(OfferError::Length { page_size: size, given: data.len() });
+            return Err(OfferError::Length {
+                page_size: size,
+                given: data.len(),
+            });
         }
-        self.core.inside(page.offset(self.core.page_size)..page.next().offset(self.core.page_size))?;
+        self.core
+            .inside(page.offset(self.core.page_size)..page.next().offset(self.core.page_size))?;
         let mut bytes = PageBuffer::zeroed(data.len());
         bytes.copy_from_slice(data);
-        let answer =
-            self.core.ask(|reply| UserCall::Offer { page, bytes, precious, write_lock, reply }).await?;
+        let answer = self
+            .core
+            .ask(|reply| UserCall::Offer {
+                page,
+                bytes,
+                precious,
+                write_lock,
+                reply,
+            })
+            .await?;
         Ok(simply_done(answer)?)
     }
 
@@ -189,7 +216,12 @@ impl<B: Backend> Pager<B> {
         let wait = wait == Wait::Yes;
         simply_done(
             self.core
-                .ask(|reply| UserCall::ChangeAttributes { may_cache, copy_strategy, wait, reply })
+                .ask(|reply| UserCall::ChangeAttributes {
+                    may_cache,
+                    copy_strategy,
+                    wait,
+                    reply,
+                })
                 .await?,
         )
     }
@@ -327,7 +359,12 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`map`](Self::map), blocking.
-    pub fn map_blocking(&self, offset: u64, length: u64, protection: Protection) -> Result<Mapping, MapError> {
+    pub fn map_blocking(
+        &self,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Mapping, MapError> {
         self.core.bucket.may_block()?;
         block_on(self.map(offset, length, protection))
     }
@@ -353,14 +390,20 @@ pub struct WeakPager<B: Backend> {
 
 impl<B: Backend> Clone for WeakPager<B> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), backend: self.backend.clone() }
+        Self {
+            core: self.core.clone(),
+            backend: self.backend.clone(),
+        }
     }
 }
 
 impl<B: Backend> WeakPager<B> {
     /// A user reference, while there is still one.
     pub fn upgrade(&self) -> Option<Pager<B>> {
-        Some(Pager { core: self.core.upgrade()?, backend: self.backend.upgrade()? })
+        Some(Pager {
+            core: self.core.upgrade()?,
+            backend: self.backend.upgrade()?,
+        })
     }
 }
 
@@ -389,7 +432,10 @@ impl PagerCore {
 
     pub(crate) fn inside(&self, range: ByteRange<u64>) -> Result<(), CallError> {
         if range.end > self.end() || range.start > range.end {
-            return Err(CallError::OutsideExtent { end: range.end, extent: self.extent });
+            return Err(CallError::OutsideExtent {
+                end: range.end,
+                extent: self.extent,
+            });
         }
         Ok(())
     }
@@ -398,7 +444,16 @@ impl PagerCore {
         self.inside(range.clone())?;
         let (offset, length) = (range.start, range.end - range.start);
         let wait = wait == Wait::Yes;
-        match self.ask(|reply| UserCall::Lock { kind, offset, length, wait, reply }).await? {
+        match self
+            .ask(|reply| UserCall::Lock {
+                kind,
+                offset,
+                length,
+                wait,
+                reply,
+            })
+            .await?
+        {
             Outcome::Answer(Answer::Failed(pages)) => Err(SyncError::Pages(pages)),
             Outcome::Answer(answer) => Ok(done(answer)?),
             Outcome::NotDurable(error) => Err(SyncError::Durability(error)),
@@ -419,16 +474,29 @@ impl PagerCore {
     async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {
         let end = offset.checked_add(buffer.len() as u64).unwrap_or(u64::MAX);
         if end > self.extent {
-            return Err(CallError::OutsideExtent { end, extent: self.extent });
+            return Err(CallError::OutsideExtent {
+                end,
+                extent: self.extent,
+            });
         }
-        self.ask(|reply| UserCall::Copy { offset, buffer, access, reply }).await
+        self.ask(|reply| UserCall::Copy {
+            offset,
+            buffer,
+            access,
+            reply,
+        })
+        .await
     }
 }
 
 fn outcome(copied: &Copied) -> Result<(), CopyError> {
     match copied.failure {
         None => Ok(()),
-        Some((page, error)) => Err(CopyError::Page { copied: copied.copied, page, error }),
+        Some((page, error)) => Err(CopyError::Page {
+            copied: copied.copied,
+            page,
+            error,
+        }),
     }
 }
 

@@ -7,13 +7,19 @@ use actor_pager::mach::sim::{SimHost, SimOptions};
 use actor_pager::{Bucket, PagerOptions, Protection, Wait};
 
 fn bucket() -> Bucket {
-    Bucket::builder().kernel(Arc::new(SimHost::new(SimOptions::default()))).workers(2).start().unwrap()
+    Bucket::builder()
+        .kernel(Arc::new(SimHost::new(SimOptions::default())))
+        .workers(2)
+        .start()
+        .unwrap()
 }
 
 #[test]
 fn bytes_written_reach_the_store_with_a_sync() {
     let bucket = bucket();
-    let pager = bucket.create_pager(MemoryBackend::new(16 * 4096), PagerOptions::default()).unwrap();
+    let pager = bucket
+        .create_pager(MemoryBackend::new(16 * 4096), PagerOptions::default())
+        .unwrap();
     pager.write_at_blocking(5000, b"hello, page").unwrap();
     let mut back = [0; 11];
     pager.read_at_blocking(5000, &mut back).unwrap();
@@ -31,7 +37,9 @@ fn bytes_written_reach_the_store_with_a_sync() {
 #[test]
 fn an_inhibited_bucket_serves_nothing_and_loses_nothing() {
     let bucket = bucket();
-    let pager = bucket.create_pager(MemoryBackend::new(16 * 4096), PagerOptions::default()).unwrap();
+    let pager = bucket
+        .create_pager(MemoryBackend::new(16 * 4096), PagerOptions::default())
+        .unwrap();
     pager.write_at_blocking(0, b"before").unwrap();
     bucket.inhibit_blocking().unwrap();
     assert!(bucket.inhibit_blocking().is_err());

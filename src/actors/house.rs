@@ -83,7 +83,9 @@ fn live(plan: HousePlan, registry: SharedRegistry, tell: &mpsc::SyncSender<Resul
     mark_bucket_thread(plan.bucket);
     let runner = System::new();
     let mut arbiters = Vec::new();
-    let furnished = panic::catch_unwind(AssertUnwindSafe(|| runner.block_on(furnish(plan, registry, &mut arbiters))));
+    let furnished = panic::catch_unwind(AssertUnwindSafe(|| {
+        runner.block_on(furnish(plan, registry, &mut arbiters))
+    }));
     match furnished {
         Ok(rooms) => {
             let _ = tell.send(Ok(rooms));

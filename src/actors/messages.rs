@@ -23,21 +23,63 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 
 /// What a user, or the supervisor, asks of one pager.
 pub(crate) enum UserCall {
-    Lock { kind: LockKind, offset: u64, length: u64, wait: bool, reply: Reply<Outcome> },
-    Copy { offset: u64, buffer: Vec<u8>, access: Prot, reply: Reply<Copied> },
-    Offer { page: PageIndex, bytes: PageBuffer, precious: bool, write_lock: bool, reply: Reply<Outcome> },
-    ChangeAttributes { may_cache: bool, copy_strategy: CopyStrategy, wait: bool, reply: Reply<Outcome> },
-    PageError { page: PageIndex, reply: Reply<Option<PageError>> },
-    Map { range: PageRange, prot: Prot, reply: Reply<Result<RawMapping, KernelError>> },
-    Unmap { mapping: RawMapping, reply: Reply<()> },
-    Residency { reply: Reply<Residency> },
-    Shutdown { reply: Reply<Outcome> },
+    Lock {
+        kind: LockKind,
+        offset: u64,
+        length: u64,
+        wait: bool,
+        reply: Reply<Outcome>,
+    },
+    Copy {
+        offset: u64,
+        buffer: Vec<u8>,
+        access: Prot,
+        reply: Reply<Copied>,
+    },
+    Offer {
+        page: PageIndex,
+        bytes: PageBuffer,
+        precious: bool,
+        write_lock: bool,
+        reply: Reply<Outcome>,
+    },
+    ChangeAttributes {
+        may_cache: bool,
+        copy_strategy: CopyStrategy,
+        wait: bool,
+        reply: Reply<Outcome>,
+    },
+    PageError {
+        page: PageIndex,
+        reply: Reply<Option<PageError>>,
+    },
+    Map {
+        range: PageRange,
+        prot: Prot,
+        reply: Reply<Result<RawMapping, KernelError>>,
+    },
+    Unmap {
+        mapping: RawMapping,
+        reply: Reply<()>,
+    },
+    Residency {
+        reply: Reply<Residency>,
+    },
+    Shutdown {
+        reply: Reply<Outcome>,
+    },
     /// The last user reference is gone.
     Abandoned,
-    Inhibit { reply: Reply<()> },
-    Resume { reply: Reply<()> },
+    Inhibit {
+        reply: Reply<()>,
+    },
+    Resume {
+        reply: Reply<()>,
+    },
     /// End at once; the bucket is going away.
-    Stop { reply: Reply<()> },
+    Stop {
+        reply: Reply<()>,
+    },
 }
 
 impl Message for UserCall {
@@ -46,9 +88,15 @@ impl Message for UserCall {
 
 /// What a user asks of the supervisor.
 pub(crate) enum BucketCall {
-    Inhibit { reply: Reply<Result<(), AlreadyInhibited>> },
-    Resume { reply: Reply<Result<(), NotInhibited>> },
-    Shutdown { reply: Reply<Vec<PagerFailure>> },
+    Inhibit {
+        reply: Reply<Result<(), AlreadyInhibited>>,
+    },
+    Resume {
+        reply: Reply<Result<(), NotInhibited>>,
+    },
+    Shutdown {
+        reply: Reply<Vec<PagerFailure>>,
+    },
 }
 
 impl Message for BucketCall {

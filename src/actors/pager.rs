@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFuture, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient};
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, ArbiterHandle, AsyncContext, Context, Handler, Recipient,
+};
 
 use super::engine::{Copied, Copy, Engine, Outcome, Output};
 use super::messages::{Reply, Report, UserCall};
@@ -99,9 +101,16 @@ impl PagerActor {
         while let Some(output) = self.engine().next_output() {
             match output {
                 Output::Job(job) => {
-                    let Some(reply_to) = self.answers_to.clone() else { continue };
+                    let Some(reply_to) = self.answers_to.clone() else {
+                        continue;
+                    };
                     let backend = self.parts.backend.clone();
-                    self.parts.pool.submit(Work { job, backend, page_size: self.parts.page_size, reply_to });
+                    self.parts.pool.submit(Work {
+                        job,
+                        backend,
+                        page_size: self.parts.page_size,
+                        reply_to,
+                    });
                 }
                 Output::Answer(token, outcome) => self.answer(token, outcome, ctx),
                 Output::Copied(token, copied) => {
@@ -124,7 +133,10 @@ impl PagerActor {
             Some(Waiting::Answer(reply)) => drop(reply.send(outcome)),
             Some(Waiting::Farewell) if matches!(outcome, Outcome::Answer(Answer::Done)) => self.end(ctx),
             Some(Waiting::Farewell) => {
-                tracing::error!(?outcome, "an abandoned pager cannot write its pages back; it keeps them");
+                tracing::error!(
+                    ?outcome,
+                    "an abandoned pager cannot write its pages back; it keeps them"
+                );
             }
             Some(Waiting::Copied(_)) | None => {}
         }
@@ -183,27 +195,64 @@ impl PagerActor {
 
     fn serve(&mut self, call: UserCall, ctx: &mut Context<Self>) {
         match call {
-            UserCall::Lock { kind, offset, length, wait, reply } => {
+            UserCall::Lock {
+                kind,
+                offset,
+                length,
+                wait,
+                reply,
+            } => {
                 let token = self.token(Waiting::Answer(reply));
                 self.turn(ctx, |engine| {
                     if wait && kind != LockKind::Flush {
                         engine.make_durable(token);
                     }
-                    engine.handle(Event::Lock { token, kind, offset, length, wait });
+                    engine.handle(Event::Lock {
+                        token,
+                        kind,
+                        offset,
+                        length,
+                        wait,
+                    });
                 });
             }
-            UserCall::Copy { offset, buffer, access, reply } => {
+            UserCall::Copy {
+                offset,
+                buffer,
+                access,
+                reply,
+            } => {
                 let token = self.token(Waiting::Copied(reply));
-                self.turn(ctx, |engine| engine.copy(Copy::new(token, offset, buffer, access)));
+                self.turn(ctx, |engine| {
+                    engine.copy(Copy::new(token, offset, buffer, access))
+                });
             }
-            UserCall::Offer { page, bytes, precious, write_lock, reply } => {
-                let token = self.token(Waiting::Answer(reply));
-                self.turn(ctx, |engine| engine.offer(token, page, bytes, precious, write_lock));
-            }
-            UserCall::ChangeAttributes { may_cache, copy_strategy, wait, reply } => {
+            UserCall::Offer {
+                page,
+                bytes,
+                precious,
+                write_lock,
+                reply,
+            } => {
                 let token = self.token(Waiting::Answer(reply));
                 self.turn(ctx, |engine| {
-                    engine.handle(Event::ChangeAttributes { token, may_cache, copy_strategy, wait });
+                    engine.offer(token, page, bytes, precious, write_lock)
+                });
+            }
+            UserCall::ChangeAttributes {
+                may_cache,
+                copy_strategy,
+                wait,
+                reply,
+            } => {
+                let token = self.token(Waiting::Answer(reply));
+                self.turn(ctx, |engine| {
+                    engine.handle(Event::ChangeAttributes {
+                        token,
+                        may_cache,
+                        copy_strategy,
+                        wait,
+                    });
                 });
             }
             UserCall::Map { range, prot, reply } => {
@@ -296,7 +345,9 @@ impl PagerActor {
 
     fn end(&mut self, ctx: &mut Context<Self>) {
         self.parts.registry.remove(self.parts.id);
-        self.parts.supervisor.do_send(Report::Ended { pager: self.parts.id });
+        self.parts
+            .supervisor
+            .do_send(Report::Ended { pager: self.parts.id });
         ctx.stop();
     }
 }
@@ -314,7 +365,9 @@ impl Handler<UserCall> for PagerActor {
     type Result = ();
 
     fn handle(&mut self, call: UserCall, ctx: &mut Self::Context) {
-        let Some(call) = self.serve_now(call, ctx) else { return };
+        let Some(call) = self.serve_now(call, ctx) else {
+            return;
+        };
         match self.intake {
             Intake::Open => self.serve(call, ctx),
             Intake::Draining(_) | Intake::Closed => self.kept.push_back(call),
@@ -327,7 +380,10 @@ impl Handler<JobAnswer> for PagerActor {
 
     fn handle(&mut self, JobAnswer(report): JobAnswer, ctx: &mut Self::Context) {
         if let Some(text) = report.panic {
-            self.parts.supervisor.do_send(Report::BackendPanicked { pager: self.parts.id, text });
+            self.parts.supervisor.do_send(Report::BackendPanicked {
+                pager: self.parts.id,
+                text,
+            });
         }
         self.turn(ctx, |engine| engine.job_done(report.done));
     }

@@ -74,10 +74,15 @@ impl BackendPool {
     /// Panics where a thread cannot be started, as `SyncArbiter` does; the workers that were
     /// started before end when the pool is dropped.
     pub(crate) fn start(workers: usize, bucket: u64) -> Self {
-        let pool = Self { shared: Arc::default() };
+        let pool = Self {
+            shared: Arc::default(),
+        };
         let closer = Closer(pool.shared.clone());
         let shared = pool.shared.clone();
-        let address = SyncArbiter::start(workers, move || BackendWorker { shared: shared.clone(), bucket });
+        let address = SyncArbiter::start(workers, move || BackendWorker {
+            shared: shared.clone(),
+            bucket,
+        });
         for _ in 0..workers {
             address.do_send(Serve);
         }
@@ -115,7 +120,10 @@ struct Closer(Arc<Shared>);
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        BackendPool { shared: self.0.clone() }.close();
+        BackendPool {
+            shared: self.0.clone(),
+        }
+        .close();
     }
 }
 

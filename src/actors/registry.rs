@@ -48,7 +48,10 @@ impl Registry {
     }
 
     pub(crate) fn entries(&self) -> Vec<(PagerId, Entry)> {
-        self.pagers.iter().map(|entry| (*entry.key(), entry.value().clone())).collect()
+        self.pagers
+            .iter()
+            .map(|entry| (*entry.key(), entry.value().clone()))
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {

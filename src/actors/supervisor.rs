@@ -84,7 +84,10 @@ async fn shut_down(asked: Vec<(Entry, oneshot::Receiver<Outcome>)>, reply: Reply
     for (entry, answer) in asked {
         let outcome = answer.await.ok();
         if !matches!(outcome, Some(Outcome::Answer(Answer::Done | Answer::ShutDown))) {
-            failures.push(PagerFailure { name: entry.name, outcome });
+            failures.push(PagerFailure {
+                name: entry.name,
+                outcome,
+            });
         }
     }
     let _ = reply.send(failures);

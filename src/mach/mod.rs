@@ -3,8 +3,8 @@
 pub mod eviction;
 mod kernel;
 mod message;
-mod stats;
 pub mod sim;
+mod stats;
 pub mod stream;
 
 pub use kernel::{

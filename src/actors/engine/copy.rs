@@ -43,7 +43,13 @@ enum Step {
 impl Copy {
     /// A copy that has not begun.
     pub fn new(token: RequestToken, offset: u64, buffer: Vec<u8>, access: Prot) -> Self {
-        Self { token, offset, buffer, access, done: 0 }
+        Self {
+            token,
+            offset,
+            buffer,
+            access,
+            done: 0,
+        }
     }
 
     fn step(&mut self, kernel: &mut dyn ObjectKernel, size: PageSize) -> Step {
@@ -82,7 +88,11 @@ impl Copy {
         let room = ready.end().offset(size) - at;
         let length = (self.buffer.len() - self.done).min(room as usize);
         let part = &mut self.buffer[self.done..self.done + length];
-        let result = if self.access.writes() { kernel.copy_in(at, part) } else { kernel.copy_out(at, part) };
+        let result = if self.access.writes() {
+            kernel.copy_in(at, part)
+        } else {
+            kernel.copy_out(at, part)
+        };
         result.map_err(|error| {
             tracing::warn!(%error, "a copy into or out of resident pages failed");
             ready.start()
@@ -149,7 +159,14 @@ impl Copies {
                 }
             };
             let copy = self.waiting.remove(at);
-            ended(copy.token, Copied { buffer: copy.buffer, copied: copy.done, failure });
+            ended(
+                copy.token,
+                Copied {
+                    buffer: copy.buffer,
+                    copied: copy.done,
+                    failure,
+                },
+            );
         }
     }
 
@@ -158,7 +175,14 @@ impl Copies {
         for copy in self.waiting.drain(..) {
             let page = size.page_of(copy.position());
             let failure = Some((page, PageError::Io));
-            ended(copy.token, Copied { copied: copy.done, buffer: copy.buffer, failure });
+            ended(
+                copy.token,
+                Copied {
+                    copied: copy.done,
+                    buffer: copy.buffer,
+                    failure,
+                },
+            );
         }
     }
 }

@@ -36,7 +36,10 @@ pub struct HeldRun {
 impl HeldRun {
     /// Memory that holds exactly the pages of `range`.
     pub fn new(range: PageRange, memory: PageMemory) -> Self {
-        Self { memory: Arc::new(memory), base: range }
+        Self {
+            memory: Arc::new(memory),
+            base: range,
+        }
     }
 
     /// The memory as a whole.
@@ -53,7 +56,10 @@ impl HeldRun {
     pub fn bytes(&self, range: PageRange, size: PageSize) -> &[u8] {
         let from = (range.start().0.wrapping_sub(self.base.start().0)) as usize * size.bytes() as usize;
         let length = range.bytes(size) as usize;
-        self.memory.bytes().get(from..from.wrapping_add(length)).unwrap_or_default()
+        self.memory
+            .bytes()
+            .get(from..from.wrapping_add(length))
+            .unwrap_or_default()
     }
 
     /// The contents of `range` in the form that a supply takes.
@@ -83,7 +89,10 @@ pub struct HeldPages {
 impl HeldPages {
     /// Takes the pages `range` of `run` in; each of them must be [`done`](Self::done) once.
     pub fn insert(&mut self, range: PageRange, run: HeldRun) -> DataId {
-        let slot = Some(Slot { run, remaining: range.len() });
+        let slot = Some(Slot {
+            run,
+            remaining: range.len(),
+        });
         if let Some(at) = self.free.pop() {
             self.slots[at as usize] = slot;
             return DataId(at);

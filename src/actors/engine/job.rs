@@ -102,24 +102,38 @@ impl Job {
     /// Makes the call. A panic in the user's code becomes the error EIO.
     pub fn run(self, backend: &dyn Backend, page_size: PageSize) -> JobReport {
         match self {
-            Self::Read { op, range, access: _, buffer } => read(backend, page_size, op, range, buffer),
+            Self::Read {
+                op,
+                range,
+                access: _,
+                buffer,
+            } => read(backend, page_size, op, range, buffer),
             Self::Write { op, range, run } => write(backend, page_size, op, range, &run),
             Self::Unlock { op, range } => {
                 let (result, panic) = caught(|| backend.unlock_pages(range, page_size));
                 let result = result.map_err(|error| error.page_error());
-                JobReport { done: JobDone::PagesUnlocked { op, result }, panic }
+                JobReport {
+                    done: JobDone::PagesUnlocked { op, result },
+                    panic,
+                }
             }
             Self::NotifyEvict { range } => {
                 let (_, panic) = caught(|| {
                     backend.notify_evict(range, page_size);
                     Ok::<(), BackendError>(())
                 });
-                JobReport { done: JobDone::EvictNotified, panic }
+                JobReport {
+                    done: JobDone::EvictNotified,
+                    panic,
+                }
             }
             Self::Sync { token } => {
                 let (result, panic) = caught(|| backend.sync());
                 let result = result.map_err(|error| error.page_error());
-                JobReport { done: JobDone::Synced { token, result }, panic }
+                JobReport {
+                    done: JobDone::Synced { token, result },
+                    panic,
+                }
             }
         }
     }
@@ -129,12 +143,27 @@ impl Job {
         match self {
             Self::Read { op, range, .. } => {
                 let outcomes = vec![PageOutcome::Failed(error); range.len() as usize];
-                JobDone::PagesRead { op: *op, range: *range, buffer: PageBuffer::zeroed(0), outcomes }
+                JobDone::PagesRead {
+                    op: *op,
+                    range: *range,
+                    buffer: PageBuffer::zeroed(0),
+                    outcomes,
+                }
             }
-            Self::Write { op, .. } => JobDone::PagesWritten { op: *op, written: 0, error: Some(error) },
-            Self::Unlock { op, .. } => JobDone::PagesUnlocked { op: *op, result: Err(error) },
+            Self::Write { op, .. } => JobDone::PagesWritten {
+                op: *op,
+                written: 0,
+                error: Some(error),
+            },
+            Self::Unlock { op, .. } => JobDone::PagesUnlocked {
+                op: *op,
+                result: Err(error),
+            },
             Self::NotifyEvict { .. } => JobDone::EvictNotified,
-            Self::Sync { token } => JobDone::Synced { token: *token, result: Err(error) },
+            Self::Sync { token } => JobDone::Synced {
+                token: *token,
+                result: Err(error),
+            },
         }
     }
 }
@@ -151,7 +180,15 @@ fn read(
     let mut run = ReadRun::new(range, page_size, &mut buffer, &mut outcomes);
     let (result, panic) = caught(|| backend.read_pages(&mut run));
     run.finish(result);
-    JobReport { done: JobDone::PagesRead { op, range, buffer, outcomes }, panic }
+    JobReport {
+        done: JobDone::PagesRead {
+            op,
+            range,
+            buffer,
+            outcomes,
+        },
+        panic,
+    }
 }
 
 fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange, run: &HeldRun) -> JobReport {
@@ -163,7 +200,10 @@ fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange,
         Err(Failure::Write(error)) => (error.written, Some(error.source.page_error())),
         Err(Failure::Panic) => (0, Some(PageError::Io)),
     };
-    JobReport { done: JobDone::PagesWritten { op, written, error }, panic }
+    JobReport {
+        done: JobDone::PagesWritten { op, written, error },
+        panic,
+    }
 }
 
 /// A write that failed by itself, or by a panic.
@@ -201,5 +241,8 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
     }
-    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without a message".to_owned())
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -21,8 +21,8 @@ pub use job::{Job, JobDone, JobReport};
 use crate::backend::{Backend, PageBuffer, PageOutcome};
 use crate::mach::{ObjectKernel, PageData, Upcall};
 use crate::object::{
-    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize, PagesSupplied,
-    Refusal, RequestToken,
+    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize,
+    PagesSupplied, Refusal, RequestToken,
 };
 use copy::Copies;
 
@@ -111,7 +111,12 @@ pub struct Engine {
 impl Engine {
     /// An engine that has not done anything yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { object, kernel, backend, page_size } = parts;
+        let Parts {
+            object,
+            kernel,
+            backend,
+            page_size,
+        } = parts;
         Self {
             object,
             kernel,
@@ -166,7 +171,12 @@ impl Engine {
     pub fn job_done(&mut self, done: JobDone) {
         self.jobs_in_flight = self.jobs_in_flight.saturating_sub(1);
         match done {
-            JobDone::PagesRead { op, range, buffer, outcomes } => {
+            JobDone::PagesRead {
+                op,
+                range,
+                buffer,
+                outcomes,
+            } => {
                 self.post_pages_read(op, range, buffer, &outcomes);
             }
             JobDone::PagesWritten { op, written, error } => self.post_pages_written(op, written, error),
@@ -196,9 +206,17 @@ impl Engine {
         write_lock: bool,
     ) {
         let range = PageRange::single(page);
-        let data = self.held.insert(range, HeldRun::new(range, PageMemory::Buffer(bytes)));
+        let data = self
+            .held
+            .insert(range, HeldRun::new(range, PageMemory::Buffer(bytes)));
         let offset = page.offset(self.page_size);
-        self.handle(Event::Offer { token, offset, data, precious, write_lock });
+        self.handle(Event::Offer {
+            token,
+            offset,
+            data,
+            precious,
+            write_lock,
+        });
     }
 
     /// Answers the users' request `token` only when the store is durable.
@@ -222,9 +240,10 @@ impl Engine {
             return;
         }
         let outputs = &mut self.outputs;
-        self.copies.advance(&mut *self.kernel, self.page_size, |token, copied| {
-            outputs.push_back(Output::Copied(token, copied));
-        });
+        self.copies
+            .advance(&mut *self.kernel, self.page_size, |token, copied| {
+                outputs.push_back(Output::Copied(token, copied));
+            });
     }
 
     /// Begins to keep requests that come from now on; those before go on to their end.
@@ -269,24 +288,71 @@ impl Engine {
 
     fn post_upcall(&mut self, upcall: Upcall) {
         let event = match upcall {
-            Upcall::Init { control, name, page_size } => Event::Init { control, name, page_size },
-            Upcall::DataRequest { control, offset, length, access } => {
-                Event::DataRequest { control, offset, length, access }
-            }
-            Upcall::DataReturn { control, offset, data, dirty, kernel_copy } => {
+            Upcall::Init {
+                control,
+                name,
+                page_size,
+            } => Event::Init {
+                control,
+                name,
+                page_size,
+            },
+            Upcall::DataRequest {
+                control,
+                offset,
+                length,
+                access,
+            } => Event::DataRequest {
+                control,
+                offset,
+                length,
+                access,
+            },
+            Upcall::DataReturn {
+                control,
+                offset,
+                data,
+                dirty,
+                kernel_copy,
+            } => {
                 let length = data.len() as u64;
                 let data = self.hold_returned(offset, data);
-                Event::DataReturn { control, offset, length, data, dirty, kernel_copy }
+                Event::DataReturn {
+                    control,
+                    offset,
+                    length,
+                    data,
+                    dirty,
+                    kernel_copy,
+                }
             }
-            Upcall::DataUnlock { control, offset, length, access } => {
-                Event::DataUnlock { control, offset, length, access }
-            }
-            Upcall::LockCompleted { control, offset, length } => {
-                Event::LockCompleted { control, offset, length }
-            }
-            Upcall::ChangeCompleted { may_cache, copy_strategy } => {
-                Event::ChangeCompleted { may_cache, copy_strategy }
-            }
+            Upcall::DataUnlock {
+                control,
+                offset,
+                length,
+                access,
+            } => Event::DataUnlock {
+                control,
+                offset,
+                length,
+                access,
+            },
+            Upcall::LockCompleted {
+                control,
+                offset,
+                length,
+            } => Event::LockCompleted {
+                control,
+                offset,
+                length,
+            },
+            Upcall::ChangeCompleted {
+                may_cache,
+                copy_strategy,
+            } => Event::ChangeCompleted {
+                may_cache,
+                copy_strategy,
+            },
             Upcall::Terminate { control, name } => {
                 self.outputs.push_back(Output::Terminated);
                 Event::Terminate { control, name }
@@ -303,8 +369,12 @@ impl Engine {
 
     /// A range that makes no sense is held all the same: the core refuses and releases it.
     fn hold_returned(&mut self, offset: u64, data: PageData) -> DataId {
-        let range = self.page_size.pages_around(offset, data.len() as u64).unwrap_or_default();
-        self.held.insert(range, HeldRun::new(range, PageMemory::Returned(data)))
+        let range = self
+            .page_size
+            .pages_around(offset, data.len() as u64)
+            .unwrap_or_default();
+        self.held
+            .insert(range, HeldRun::new(range, PageMemory::Returned(data)))
     }
 
     fn post_pages_read(&mut self, op: OpId, range: PageRange, buffer: PageBuffer, outcomes: &[PageOutcome]) {
@@ -320,7 +390,11 @@ impl Engine {
                 }
                 PageOutcome::Failed(error) => Err(error),
             };
-            self.events.push_back(Event::PagesRead { op, range: pages, result });
+            self.events.push_back(Event::PagesRead {
+                op,
+                range: pages,
+                result,
+            });
         }
     }
 

@@ -5,7 +5,9 @@ use std::panic::{self, AssertUnwindSafe};
 use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages};
 use crate::backend::{PageBuffer, ReadRun};
 use crate::mach::{Call, KernelError};
-use crate::object::{Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken};
+use crate::object::{
+    Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken,
+};
 
 /// How many idle read buffers an engine keeps.
 const KEPT_BUFFERS: usize = 8;
@@ -13,7 +15,13 @@ const KEPT_BUFFERS: usize = 8;
 impl Engine {
     pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::DataSupply { control, range, data, lock, precious } => {
+            Effect::DataSupply {
+                control,
+                range,
+                data,
+                lock,
+                precious,
+            } => {
                 self.data_supply(control, range, data, lock, precious);
             }
             Effect::Read { op, range, access } => self.read(op, range, access),
@@ -48,7 +56,14 @@ impl Engine {
     fn data_supply(&mut self, control: PortName, range: PageRange, data: DataId, lock: Prot, precious: bool) {
         let Some(run) = self.held.get(data) else { return };
         let pages = run.slice(range, self.page_size);
-        let called = self.kernel.call(Call::DataSupply { control, range, pages, lock, precious, reply: false });
+        let called = self.kernel.call(Call::DataSupply {
+            control,
+            range,
+            pages,
+            lock,
+            precious,
+            reply: false,
+        });
         note(called);
         self.done_with(data, range);
     }
@@ -84,14 +99,23 @@ impl Engine {
                 run.finish(result);
                 self.post_pages_read(op, range, buffer, &outcomes);
             }
-            None => self.submit(Job::Read { op, range, access, buffer }),
+            None => self.submit(Job::Read {
+                op,
+                range,
+                access,
+                buffer,
+            }),
         }
         self.outcomes = outcomes;
     }
 
     fn write(&mut self, op: OpId, range: PageRange, data: DataId) {
         let Some(run) = self.held.get(data).cloned() else {
-            return self.events.push_back(Event::PagesWritten { op, written: range.len(), error: None });
+            return self.events.push_back(Event::PagesWritten {
+                op,
+                written: range.len(),
+                error: None,
+            });
         };
         if let PageMemory::Returned(memory) = run.memory() {
             self.kernel.write_begins(memory, range);
@@ -118,14 +142,20 @@ impl Engine {
 
     /// Takes the pages out of an answer that hands them back.
     fn unsaved(&mut self, answer: &Answer) -> Vec<UnsavedPages> {
-        let Answer::Failed(failed) = answer else { return Vec::new() };
+        let Answer::Failed(failed) = answer else {
+            return Vec::new();
+        };
         let mut unsaved = Vec::new();
         for pages in failed {
             if let PageFate::HandedBack(data) = pages.fate
                 && let Some(run) = self.held.get(data)
             {
                 let bytes = run.bytes(pages.range, self.page_size).to_vec();
-                unsaved.push(UnsavedPages { range: pages.range, error: pages.error, bytes });
+                unsaved.push(UnsavedPages {
+                    range: pages.range,
+                    error: pages.error,
+                    bytes,
+                });
                 self.release(data, pages.range);
             }
         }
@@ -155,18 +185,54 @@ impl Engine {
 
 fn plain_call(effect: Effect) -> Option<Call<'static>> {
     match effect {
-        Effect::Ready { control, may_cache, copy_strategy } => {
-            Some(Call::Ready { control, may_cache, copy_strategy })
-        }
-        Effect::DataError { control, offset, length, error } => {
-            Some(Call::DataError { control, offset, length, error })
-        }
-        Effect::LockRequest { control, offset, length, should_return, should_flush, lock, reply } => {
-            Some(Call::LockRequest { control, offset, length, should_return, should_flush, lock, reply })
-        }
-        Effect::ChangeAttributes { control, may_cache, copy_strategy, reply } => {
-            Some(Call::ChangeAttributes { control, may_cache, copy_strategy, reply })
-        }
+        Effect::Ready {
+            control,
+            may_cache,
+            copy_strategy,
+        } => Some(Call::Ready {
+            control,
+            may_cache,
+            copy_strategy,
+        }),
+        Effect::DataError {
+            control,
+            offset,
+            length,
+            error,
+        } => Some(Call::DataError {
+            control,
+            offset,
+            length,
+            error,
+        }),
+        Effect::LockRequest {
+            control,
+            offset,
+            length,
+            should_return,
+            should_flush,
+            lock,
+            reply,
+        } => Some(Call::LockRequest {
+            control,
+            offset,
+            length,
+            should_return,
+            should_flush,
+            lock,
+            reply,
+        }),
+        Effect::ChangeAttributes {
+            control,
+            may_cache,
+            copy_strategy,
+            reply,
+        } => Some(Call::ChangeAttributes {
+            control,
+            may_cache,
+            copy_strategy,
+            reply,
+        }),
         Effect::Destroy { control } => Some(Call::Destroy { control }),
         // Rights are counted by the kernels that have them, not by calls.
         Effect::ReleasePorts { .. } => None,
