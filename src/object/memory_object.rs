@@ -107,13 +107,15 @@ impl MemoryObject {
     fn dispatch(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Init { .. }
-            | Event::DataRequest { .. }
-            | Event::DataReturn { .. }
-            | Event::DataUnlock { .. }
-            | Event::LockCompleted { .. }
             | Event::ChangeCompleted { .. }
             | Event::Terminate { .. }
-            | Event::NoSenders => self.kernel_event(event, effects),
+            | Event::NoSenders => {
+                self.kernel_event(event, effects);
+            }
+            Event::DataRequest { .. }
+            | Event::DataReturn { .. }
+            | Event::DataUnlock { .. }
+            | Event::LockCompleted { .. } => self.page_event(event, effects),
             Event::Lock { .. }
             | Event::Offer { .. }
             | Event::ChangeAttributes { .. }

@@ -12,12 +12,15 @@ mod failures;
 mod invariants;
 mod kernel_events;
 mod lock;
+mod lock_requests;
 mod memory_object;
 mod ops;
 mod options;
 mod page;
+mod page_events;
 mod page_map;
 mod range;
+mod references;
 mod serve;
 mod session;
 mod user_events;
@@ -31,6 +34,7 @@ pub use memory_object::{KeptPage, MemoryObject, ObjectState};
 pub use options::{FailedPagePolicy, ObjectOptions};
 pub use page::{Page, PageState};
 pub use range::{PageIndex, PageRange, PageSize, RangeError};
+pub use references::{Consequence, NoSuchReference, Reference, References};
 pub use words::{CopyStrategy, PageError, PortName, Prot, ShouldReturn};
 
 /// Page memory that somebody holds for the core: a run of pages, named by whoever drives the core.

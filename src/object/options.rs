@@ -25,6 +25,8 @@ pub struct ObjectOptions {
     pub notify_on_evict: bool,
     /// What the requests for a page get whose write failed.
     pub failed_page: FailedPagePolicy,
+    /// A sync, return or shutdown writes again what is kept; otherwise only `RetryWrites` does.
+    pub retry_on_sync: bool,
     /// The object's length in bytes: what lies beyond it is refused. `None`: nothing is.
     pub extent: Option<u64>,
     /// The longest run of pages that the store is asked for at once; at least 1.
@@ -42,6 +44,7 @@ impl ObjectOptions {
             copy_strategy: CopyStrategy::None,
             notify_on_evict: false,
             failed_page: FailedPagePolicy::SupplyKept,
+            retry_on_sync: true,
             extent: None,
             max_run: 256,
             max_request: 1 << 16,
