@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::actors::engine::{Engine, Parts};
 use crate::actors::{
-    BucketCall, Entry, House, HousePlan, PagerActor, PagerAddress, PagerParts, Registry, SharedRegistry,
-    UserCall, block_on, is_bucket_thread,
+    BucketCall, Control, Entry, House, HousePlan, PagerActor, PagerAddress, PagerParts, Registry,
+    SharedRegistry, UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
 use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, StartError};
@@ -220,7 +220,7 @@ impl Bucket {
             },
         ) {
             let (reply, _) = oneshot::channel();
-            address.do_send(UserCall::Inhibit { reply });
+            address.do_send(UserCall::Control(Control::Inhibit { reply }));
         }
         address
     }
@@ -259,13 +259,12 @@ impl Bucket {
     /// All pages are written back first. Pagers that cannot write theirs are named in the error and
     /// keep them.
     pub async fn shutdown(&self) -> Result<(), BucketShutdownError> {
-        let failures = self.ask(|reply| BucketCall::Shutdown { reply }).await?;
-        if failures.is_empty() {
-            return Ok(());
+        let failed = self.ask(|reply| BucketCall::Shutdown { reply }).await?;
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(BucketShutdownError::Pagers(failed))
         }
-        Err(BucketShutdownError::Pagers(
-            failures.into_iter().map(|failure| failure.name).collect(),
-        ))
     }
 
     /// [`shutdown`](Self::shutdown) for callers without a runtime.

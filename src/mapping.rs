@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::actors::{UserCall, block_on};
+use crate::actors::{Control, Request, block_on};
 use crate::error::{CopyError, MapError};
 use crate::mach::RawMapping;
 use crate::object::Prot;
@@ -56,7 +56,7 @@ impl Mapping {
             .map_err(crate::error::CallError::from)?;
         pager.inside(offset..range.end().offset(size))?;
         let prot = protection.prot();
-        let raw = pager.ask(|reply| UserCall::Map { range, prot, reply }).await??;
+        let raw = pager.ask(|reply| Request::Map { range, prot, reply }).await??;
         Ok(Self {
             pager,
             raw,
@@ -122,9 +122,9 @@ impl Drop for Mapping {
         let mapping = self.raw;
         if self.pager.bucket.may_block().is_ok() {
             // An error means that the pager has ended and taken its mappings down.
-            let _ = block_on(self.pager.ask(|reply| UserCall::Unmap { mapping, reply }));
+            let _ = block_on(self.pager.control(|reply| Control::Unmap { mapping, reply }));
         } else {
-            self.pager.tell(|reply| UserCall::Unmap { mapping, reply });
+            self.pager.tell(|reply| Control::Unmap { mapping, reply });
         }
     }
 }

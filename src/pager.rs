@@ -1,12 +1,13 @@
 //! `Pager`: what a user holds of a memory object.
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::actors::engine::{Copied, Outcome};
-use crate::actors::{PagerAddress, PagerId, Reply, UserCall, block_on};
+use crate::actors::{Control, PagerAddress, PagerId, Reply, Request, UserCall, block_on};
 use crate::backend::{Backend, PageBuffer};
 use crate::bucket::BucketInner;
 use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
@@ -53,9 +54,6 @@ pub enum Wait {
     No,
 }
 
-/// A range of bytes of an object; widened to whole pages where it matters.
-pub use std::ops::Range as ByteRange;
-
 /// A user reference to a pager (`struct pager`).
 ///
 /// A clone is the same reference. When the last clone and the last mapping are gone, the pages are
@@ -76,7 +74,7 @@ pub(crate) struct PagerCore {
 
 impl Drop for PagerCore {
     fn drop(&mut self) {
-        self.address.do_send(UserCall::Abandoned);
+        self.address.do_send(UserCall::Control(Control::Abandoned));
     }
 }
 
@@ -144,7 +142,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`sync`](Self::sync) of the pages that hold `range` (`pager_sync_some`).
-    pub async fn sync_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub async fn sync_range(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.lock(LockKind::Sync, range, wait).await
     }
 
@@ -154,7 +152,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`flush`](Self::flush) of the pages that hold `range` (`pager_flush_some`).
-    pub async fn flush_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub async fn flush_range(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.lock(LockKind::Flush, range, wait).await
     }
 
@@ -166,7 +164,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`return_pages`](Self::return_pages) of the pages that hold `range` (`pager_return_some`).
-    pub async fn return_range(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub async fn return_range(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.lock(LockKind::Return, range, wait).await
     }
 
@@ -194,7 +192,7 @@ impl<B: Backend> Pager<B> {
         bytes.copy_from_slice(data);
         let answer = self
             .core
-            .ask(|reply| UserCall::Offer {
+            .ask(|reply| Request::Offer {
                 page,
                 bytes,
                 precious,
@@ -216,7 +214,7 @@ impl<B: Backend> Pager<B> {
         let wait = wait == Wait::Yes;
         simply_done(
             self.core
-                .ask(|reply| UserCall::ChangeAttributes {
+                .ask(|reply| Request::ChangeAttributes {
                     may_cache,
                     copy_strategy,
                     wait,
@@ -228,12 +226,14 @@ impl<B: Backend> Pager<B> {
 
     /// The error of the last failure on a page (`pager_get_error`); `None` after a success.
     pub async fn page_error(&self, page: PageIndex) -> Result<Option<PageError>, CallError> {
-        self.core.ask(|reply| UserCall::PageError { page, reply }).await
+        self.core
+            .control(|reply| Control::PageError { page, reply })
+            .await
     }
 
     /// How much of the object is resident.
     pub async fn residency(&self) -> Result<Residency, CallError> {
-        self.core.ask(|reply| UserCall::Residency { reply }).await
+        self.core.control(|reply| Control::Residency { reply }).await
     }
 
     /// Copies bytes from `offset` on into `into`; never faults (`pager_memcpy`).
@@ -264,7 +264,7 @@ impl<B: Backend> Pager<B> {
     ///
     /// Pages that cannot be written are kept and named in the error; call it again to try again.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        match self.core.ask(|reply| UserCall::Shutdown { reply }).await? {
+        match self.core.ask(|reply| Request::Shutdown { reply }).await? {
             Outcome::Answer(answer) => Ok(done(answer)?),
             Outcome::NotDurable(error) => Err(ShutdownError::Durability(error)),
             Outcome::Unsaved(pages) => Err(ShutdownError::Pages(pages)),
@@ -282,7 +282,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`sync_range`](Self::sync_range), blocking.
-    pub fn sync_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub fn sync_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.bucket.may_block()?;
         block_on(self.sync_range(range, wait))
     }
@@ -294,7 +294,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`flush_range`](Self::flush_range), blocking.
-    pub fn flush_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub fn flush_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.bucket.may_block()?;
         block_on(self.flush_range(range, wait))
     }
@@ -306,7 +306,7 @@ impl<B: Backend> Pager<B> {
     }
 
     /// [`return_range`](Self::return_range), blocking.
-    pub fn return_range_blocking(&self, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    pub fn return_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.core.bucket.may_block()?;
         block_on(self.return_range(range, wait))
     }
@@ -412,17 +412,26 @@ impl PagerCore {
         self.page_size
     }
 
-    /// Sends a call and waits for its answer.
-    pub(crate) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) -> Result<T, CallError> {
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallError> {
+        self.send(|reply| UserCall::Request(request(reply))).await
+    }
+
+    /// Asks what is answered even while the pager is inhibited.
+    pub(crate) async fn control<T>(&self, control: impl FnOnce(Reply<T>) -> Control) -> Result<T, CallError> {
+        self.send(|reply| UserCall::Control(control(reply))).await
+    }
+
+    async fn send<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) -> Result<T, CallError> {
         let (reply, answer) = oneshot::channel();
         self.address.do_send(call(reply));
         answer.await.map_err(|_| CallError::Gone)
     }
 
-    /// Sends a call whose answer nobody waits for.
-    pub(crate) fn tell<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) {
+    /// Tells the pager something; nobody waits for the answer.
+    pub(crate) fn tell<T>(&self, control: impl FnOnce(Reply<T>) -> Control) {
         let (reply, _) = oneshot::channel();
-        self.address.do_send(call(reply));
+        self.address.do_send(UserCall::Control(control(reply)));
     }
 
     /// The extent rounded up to whole pages.
@@ -430,7 +439,7 @@ impl PagerCore {
         self.extent.next_multiple_of(self.page_size.bytes())
     }
 
-    pub(crate) fn inside(&self, range: ByteRange<u64>) -> Result<(), CallError> {
+    pub(crate) fn inside(&self, range: Range<u64>) -> Result<(), CallError> {
         if range.end > self.end() || range.start > range.end {
             return Err(CallError::OutsideExtent {
                 end: range.end,
@@ -440,12 +449,12 @@ impl PagerCore {
         Ok(())
     }
 
-    async fn lock(&self, kind: LockKind, range: ByteRange<u64>, wait: Wait) -> Result<(), SyncError> {
+    async fn lock(&self, kind: LockKind, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.inside(range.clone())?;
         let (offset, length) = (range.start, range.end - range.start);
         let wait = wait == Wait::Yes;
         match self
-            .ask(|reply| UserCall::Lock {
+            .ask(|reply| Request::Lock {
                 kind,
                 offset,
                 length,
@@ -472,14 +481,14 @@ impl PagerCore {
     }
 
     async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {
-        let end = offset.checked_add(buffer.len() as u64).unwrap_or(u64::MAX);
+        let end = offset.saturating_add(buffer.len() as u64);
         if end > self.extent {
             return Err(CallError::OutsideExtent {
                 end,
                 extent: self.extent,
             });
         }
-        self.ask(|reply| UserCall::Copy {
+        self.ask(|reply| Request::Copy {
             offset,
             buffer,
             access,

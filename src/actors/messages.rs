@@ -23,6 +23,14 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 
 /// What a user, or the supervisor, asks of one pager.
 pub(crate) enum UserCall {
+    /// Waits while the pager is inhibited.
+    Request(Request),
+    /// Is served at once.
+    Control(Control),
+}
+
+/// Calls that make the pager work.
+pub(crate) enum Request {
     Lock {
         kind: LockKind,
         offset: u64,
@@ -49,37 +57,37 @@ pub(crate) enum UserCall {
         wait: bool,
         reply: Reply<Outcome>,
     },
-    PageError {
-        page: PageIndex,
-        reply: Reply<Option<PageError>>,
-    },
     Map {
         range: PageRange,
         prot: Prot,
         reply: Reply<Result<RawMapping, KernelError>>,
     },
-    Unmap {
-        mapping: RawMapping,
-        reply: Reply<()>,
+    Shutdown {
+        reply: Reply<Outcome>,
+    },
+}
+
+/// Questions, and what governs or ends a pager.
+pub(crate) enum Control {
+    PageError {
+        page: PageIndex,
+        reply: Reply<Option<PageError>>,
     },
     Residency {
         reply: Reply<Residency>,
     },
-    Shutdown {
-        reply: Reply<Outcome>,
+    Unmap {
+        mapping: RawMapping,
+        reply: Reply<()>,
     },
-    /// The last user reference is gone.
-    Abandoned,
     Inhibit {
         reply: Reply<()>,
     },
     Resume {
         reply: Reply<()>,
     },
-    /// End at once; the bucket is going away.
-    Stop {
-        reply: Reply<()>,
-    },
+    /// The last user reference is gone.
+    Abandoned,
 }
 
 impl Message for UserCall {
@@ -94,8 +102,9 @@ pub(crate) enum BucketCall {
     Resume {
         reply: Reply<Result<(), NotInhibited>>,
     },
+    /// The answer names the pagers that could not write all their pages back.
     Shutdown {
-        reply: Reply<Vec<PagerFailure>>,
+        reply: Reply<Vec<String>>,
     },
 }
 
@@ -108,13 +117,6 @@ pub(crate) struct AlreadyInhibited;
 
 /// A resumption of a bucket that runs.
 pub(crate) struct NotInhibited;
-
-/// A pager that could not be shut down.
-#[derive(Debug)]
-pub(crate) struct PagerFailure {
-    pub(crate) name: String,
-    pub(crate) outcome: Option<Outcome>,
-}
 
 /// What a pager tells the supervisor.
 pub(crate) enum Report {

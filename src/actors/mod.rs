@@ -13,7 +13,7 @@ mod supervisor;
 
 pub(crate) use house::{House, HousePlan};
 pub(crate) use local::{block_on, is_bucket_thread};
-pub(crate) use messages::{BucketCall, Reply, UserCall};
+pub(crate) use messages::{BucketCall, Control, Reply, Request, UserCall};
 pub(crate) use pager::{PagerActor, PagerAddress, PagerParts};
 pub(crate) use registry::{Entry, Registry, SharedRegistry};
 

@@ -12,7 +12,7 @@ use actix::{
 };
 
 use super::engine::{Copied, Copy, Engine, Outcome, Output};
-use super::messages::{Reply, Report, UserCall};
+use super::messages::{Control, Reply, Report, Request, UserCall};
 use super::pool::{BackendPool, JobAnswer, Work};
 use super::registry::{PagerId, SharedRegistry};
 use crate::backend::Backend;
@@ -59,9 +59,7 @@ pub(crate) struct PagerActor {
     waiting: HashMap<RequestToken, Waiting>,
     next_token: u64,
     intake: Intake,
-    kept: VecDeque<UserCall>,
-    mappings: usize,
-    abandoned: bool,
+    kept: VecDeque<Request>,
     retry_pending: bool,
 }
 
@@ -74,8 +72,6 @@ impl PagerActor {
             next_token: 0,
             intake: Intake::Open,
             kept: VecDeque::new(),
-            mappings: 0,
-            abandoned: false,
             retry_pending: false,
         }
     }
@@ -188,14 +184,14 @@ impl PagerActor {
     fn resume(&mut self, ctx: &mut Context<Self>) {
         self.intake = Intake::Open;
         self.turn(ctx, Engine::resume);
-        while let Some(call) = self.kept.pop_front() {
-            self.serve(call, ctx);
+        while let Some(request) = self.kept.pop_front() {
+            self.serve(request, ctx);
         }
     }
 
-    fn serve(&mut self, call: UserCall, ctx: &mut Context<Self>) {
-        match call {
-            UserCall::Lock {
+    fn serve(&mut self, request: Request, ctx: &mut Context<Self>) {
+        match request {
+            Request::Lock {
                 kind,
                 offset,
                 length,
@@ -216,7 +212,7 @@ impl PagerActor {
                     });
                 });
             }
-            UserCall::Copy {
+            Request::Copy {
                 offset,
                 buffer,
                 access,
@@ -227,7 +223,7 @@ impl PagerActor {
                     engine.copy(Copy::new(token, offset, buffer, access))
                 });
             }
-            UserCall::Offer {
+            Request::Offer {
                 page,
                 bytes,
                 precious,
@@ -239,70 +235,46 @@ impl PagerActor {
                     engine.offer(token, page, bytes, precious, write_lock)
                 });
             }
-            UserCall::ChangeAttributes {
+            Request::ChangeAttributes {
                 may_cache,
                 copy_strategy,
                 wait,
                 reply,
             } => {
                 let token = self.token(Waiting::Answer(reply));
-                self.turn(ctx, |engine| {
-                    engine.handle(Event::ChangeAttributes {
-                        token,
-                        may_cache,
-                        copy_strategy,
-                        wait,
-                    });
-                });
+                let event = Event::ChangeAttributes {
+                    token,
+                    may_cache,
+                    copy_strategy,
+                    wait,
+                };
+                self.turn(ctx, |engine| engine.handle(event));
             }
-            UserCall::Map { range, prot, reply } => {
+            Request::Map { range, prot, reply } => {
                 let mapped = self.engine().kernel().map(range, prot);
-                self.mappings += usize::from(mapped.is_ok());
                 drop(reply.send(mapped));
                 self.turn(ctx, |_| ());
             }
-            UserCall::Shutdown { reply } => self.shutdown(Waiting::Answer(reply), ctx),
-            UserCall::PageError { .. }
-            | UserCall::Unmap { .. }
-            | UserCall::Residency { .. }
-            | UserCall::Abandoned
-            | UserCall::Inhibit { .. }
-            | UserCall::Resume { .. }
-            | UserCall::Stop { .. } => {}
+            Request::Shutdown { reply } => self.shutdown(Waiting::Answer(reply), ctx),
         }
     }
 
-    /// Calls that are served whether or not the pager is inhibited.
-    fn serve_now(&mut self, call: UserCall, ctx: &mut Context<Self>) -> Option<UserCall> {
-        match call {
-            UserCall::PageError { page, reply } => {
+    fn control(&mut self, control: Control, ctx: &mut Context<Self>) {
+        match control {
+            Control::PageError { page, reply } => {
                 let _ = reply.send(self.engine().object().page_error(page));
             }
-            UserCall::Residency { reply } => {
+            Control::Residency { reply } => {
                 let _ = reply.send(self.engine().kernel().residency());
             }
-            UserCall::Unmap { mapping, reply } => self.unmap(&mapping, reply, ctx),
-            UserCall::Abandoned => {
-                self.abandoned = true;
-                self.leave_if_unused(ctx);
-            }
-            UserCall::Inhibit { reply } => self.inhibit(reply),
-            UserCall::Resume { reply } => {
+            Control::Unmap { mapping, reply } => self.unmap(&mapping, reply, ctx),
+            Control::Abandoned => self.shutdown(Waiting::Farewell, ctx),
+            Control::Inhibit { reply } => self.inhibit(reply),
+            Control::Resume { reply } => {
                 self.resume(ctx);
                 let _ = reply.send(());
             }
-            UserCall::Stop { reply } => {
-                self.end(ctx);
-                let _ = reply.send(());
-            }
-            call @ (UserCall::Lock { .. }
-            | UserCall::Copy { .. }
-            | UserCall::Offer { .. }
-            | UserCall::ChangeAttributes { .. }
-            | UserCall::Map { .. }
-            | UserCall::Shutdown { .. }) => return Some(call),
         }
-        None
     }
 
     fn inhibit(&mut self, reply: Reply<()>) {
@@ -321,10 +293,8 @@ impl PagerActor {
         if let Err(error) = self.engine().kernel().unmap(mapping) {
             tracing::warn!(%error, "a mapping could not be taken down");
         }
-        self.mappings = self.mappings.saturating_sub(1);
         let _ = reply.send(());
         self.turn(ctx, |_| ());
-        self.leave_if_unused(ctx);
     }
 
     fn shutdown(&mut self, waiting: Waiting, ctx: &mut Context<Self>) {
@@ -334,13 +304,6 @@ impl PagerActor {
             engine.make_durable(token);
             engine.handle(Event::Shutdown { token, extent });
         });
-    }
-
-    /// Writes everything back and ends, once neither a user nor a mapping holds the pager.
-    fn leave_if_unused(&mut self, ctx: &mut Context<Self>) {
-        if self.abandoned && self.mappings == 0 {
-            self.shutdown(Waiting::Farewell, ctx);
-        }
     }
 
     fn end(&mut self, ctx: &mut Context<Self>) {
@@ -365,12 +328,10 @@ impl Handler<UserCall> for PagerActor {
     type Result = ();
 
     fn handle(&mut self, call: UserCall, ctx: &mut Self::Context) {
-        let Some(call) = self.serve_now(call, ctx) else {
-            return;
-        };
-        match self.intake {
-            Intake::Open => self.serve(call, ctx),
-            Intake::Draining(_) | Intake::Closed => self.kept.push_back(call),
+        match call {
+            UserCall::Control(control) => self.control(control, ctx),
+            UserCall::Request(request) if matches!(self.intake, Intake::Open) => self.serve(request, ctx),
+            UserCall::Request(request) => self.kept.push_back(request),
         }
     }
 }

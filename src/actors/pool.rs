@@ -108,11 +108,6 @@ impl BackendPool {
         self.shared.lock().closed = true;
         self.shared.arrived.notify_all();
     }
-
-    /// How many jobs wait for a worker.
-    pub(crate) fn waiting(&self) -> usize {
-        self.shared.lock().waiting.len()
-    }
 }
 
 /// Closes the queue when the pool could not be started whole.

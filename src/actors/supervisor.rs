@@ -4,7 +4,9 @@ use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
 use super::engine::Outcome;
-use super::messages::{AlreadyInhibited, BucketCall, NotInhibited, PagerFailure, Reply, Report, UserCall};
+use super::messages::{
+    AlreadyInhibited, BucketCall, Control, NotInhibited, Reply, Report, Request, UserCall,
+};
 use super::registry::{Entry, SharedRegistry};
 use crate::object::Answer;
 
@@ -23,7 +25,7 @@ impl BucketSupervisor {
             let _ = reply.send(Err(AlreadyInhibited));
             return;
         }
-        let told = self.tell_all(|reply| UserCall::Inhibit { reply });
+        let told = self.tell_all(|reply| Control::Inhibit { reply });
         let answer = async move {
             wait_all(told).await;
             let _ = reply.send(Ok(()));
@@ -36,7 +38,7 @@ impl BucketSupervisor {
             let _ = reply.send(Err(NotInhibited));
             return;
         }
-        let told = self.tell_all(|reply| UserCall::Resume { reply });
+        let told = self.tell_all(|reply| Control::Resume { reply });
         let answer = async move {
             wait_all(told).await;
             let _ = reply.send(Ok(()));
@@ -44,17 +46,19 @@ impl BucketSupervisor {
         ctx.spawn(answer.into_actor(self));
     }
 
-    fn shutdown(&self, reply: Reply<Vec<PagerFailure>>, ctx: &mut Context<Self>) {
+    fn shutdown(&self, reply: Reply<Vec<String>>, ctx: &mut Context<Self>) {
         self.registry.close();
         self.registry.set_inhibited(false);
-        drop(self.tell_all(|reply| UserCall::Resume { reply }));
+        drop(self.tell_all(|reply| Control::Resume { reply }));
         let asked: Vec<_> = self
             .registry
             .entries()
             .into_iter()
             .map(|(_, entry)| {
                 let (reply, answer) = oneshot::channel();
-                entry.address.do_send(UserCall::Shutdown { reply });
+                entry
+                    .address
+                    .do_send(UserCall::Request(Request::Shutdown { reply }));
                 (entry, answer)
             })
             .collect();
@@ -62,10 +66,10 @@ impl BucketSupervisor {
     }
 
     /// Sends every pager a call; the receivers end when it is done, or the pager is gone.
-    fn tell_all(&self, call: impl Fn(Reply<()>) -> UserCall) -> Vec<oneshot::Receiver<()>> {
+    fn tell_all(&self, control: impl Fn(Reply<()>) -> Control) -> Vec<oneshot::Receiver<()>> {
         let tell = |(_, entry): (_, Entry)| {
             let (reply, done) = oneshot::channel();
-            entry.address.do_send(call(reply));
+            entry.address.do_send(UserCall::Control(control(reply)));
             done
         };
         self.registry.entries().into_iter().map(tell).collect()
@@ -79,15 +83,12 @@ async fn wait_all(told: Vec<oneshot::Receiver<()>>) {
     }
 }
 
-async fn shut_down(asked: Vec<(Entry, oneshot::Receiver<Outcome>)>, reply: Reply<Vec<PagerFailure>>) {
+async fn shut_down(asked: Vec<(Entry, oneshot::Receiver<Outcome>)>, reply: Reply<Vec<String>>) {
     let mut failures = Vec::new();
     for (entry, answer) in asked {
         let outcome = answer.await.ok();
         if !matches!(outcome, Some(Outcome::Answer(Answer::Done | Answer::ShutDown))) {
-            failures.push(PagerFailure {
-                name: entry.name,
-                outcome,
-            });
+            failures.push(entry.name);
         }
     }
     let _ = reply.send(failures);

@@ -118,29 +118,29 @@ fn touch_some(kernel: &mut dyn ObjectKernel, window: PageRange, access: Prot) ->
 
 /// The copies that wait for pages, in the order they came.
 #[derive(Debug, Default)]
-pub struct Copies {
+pub(super) struct Copies {
     waiting: Vec<Copy>,
     more: bool,
 }
 
 impl Copies {
     /// Adds a copy; it begins with the next [`advance`](Self::advance).
-    pub fn push(&mut self, copy: Copy) {
+    pub(super) fn push(&mut self, copy: Copy) {
         self.waiting.push(copy);
     }
 
     /// True if no copy is under way.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// True if some copy could go on at once but has had its share of this turn.
-    pub fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         self.more
     }
 
     /// Lets every copy go as far as it can; hands those that ended to `ended`.
-    pub fn advance(
+    pub(super) fn advance(
         &mut self,
         kernel: &mut dyn ObjectKernel,
         size: PageSize,
@@ -164,22 +164,6 @@ impl Copies {
                 Copied {
                     buffer: copy.buffer,
                     copied: copy.done,
-                    failure,
-                },
-            );
-        }
-    }
-
-    /// Ends every copy with an error: the object is going away.
-    pub fn fail_all(&mut self, size: PageSize, mut ended: impl FnMut(RequestToken, Copied)) {
-        for copy in self.waiting.drain(..) {
-            let page = size.page_of(copy.position());
-            let failure = Some((page, PageError::Io));
-            ended(
-                copy.token,
-                Copied {
-                    copied: copy.done,
-                    buffer: copy.buffer,
                     failure,
                 },
             );

@@ -121,9 +121,4 @@ impl HeldPages {
             PageMemory::Returned(_) => None,
         }
     }
-
-    /// How many pieces are held.
-    pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
 }

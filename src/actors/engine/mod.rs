@@ -8,6 +8,7 @@ mod copy;
 mod held;
 mod job;
 mod perform;
+mod upcall;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::object::{
     PagesSupplied, Refusal, RequestToken,
 };
 use copy::Copies;
+use upcall::{begins_work, plain_event};
 
 /// What an engine cannot do by itself.
 #[derive(Debug)]
@@ -287,83 +289,35 @@ impl Engine {
     }
 
     fn post_upcall(&mut self, upcall: Upcall) {
-        let event = match upcall {
-            Upcall::Init {
-                control,
-                name,
-                page_size,
-            } => Event::Init {
-                control,
-                name,
-                page_size,
-            },
-            Upcall::DataRequest {
-                control,
-                offset,
-                length,
-                access,
-            } => Event::DataRequest {
+        let event = if let Upcall::DataReturn {
+            control,
+            offset,
+            data,
+            dirty,
+            kernel_copy,
+        } = upcall
+        {
+            let length = data.len() as u64;
+            let data = self.hold_returned(offset, data);
+            Event::DataReturn {
                 control,
                 offset,
                 length,
-                access,
-            },
-            Upcall::DataReturn {
-                control,
-                offset,
                 data,
                 dirty,
                 kernel_copy,
-            } => {
-                let length = data.len() as u64;
-                let data = self.hold_returned(offset, data);
-                Event::DataReturn {
-                    control,
-                    offset,
-                    length,
-                    data,
-                    dirty,
-                    kernel_copy,
-                }
             }
-            Upcall::DataUnlock {
-                control,
-                offset,
-                length,
-                access,
-            } => Event::DataUnlock {
-                control,
-                offset,
-                length,
-                access,
-            },
-            Upcall::LockCompleted {
-                control,
-                offset,
-                length,
-            } => Event::LockCompleted {
-                control,
-                offset,
-                length,
-            },
-            Upcall::ChangeCompleted {
-                may_cache,
-                copy_strategy,
-            } => Event::ChangeCompleted {
-                may_cache,
-                copy_strategy,
-            },
-            Upcall::Terminate { control, name } => {
-                self.outputs.push_back(Output::Terminated);
-                Event::Terminate { control, name }
-            }
-            Upcall::NoSenders => {
-                self.outputs.push_back(Output::NoSenders);
-                Event::NoSenders
-            }
-            // No supply asks for a confirmation.
-            Upcall::SupplyCompleted { .. } | Upcall::Copy { .. } => return self.refuse(Refusal::Unmatched),
+        } else if let Some(event) = plain_event(&upcall) {
+            event
+        } else {
+            return self.refuse(Refusal::Unmatched);
         };
+        if matches!(event, Event::Terminate { .. }) {
+            self.outputs.push_back(Output::Terminated);
+        }
+        if matches!(event, Event::NoSenders) {
+            self.outputs.push_back(Output::NoSenders);
+        }
         self.events.push_back(event);
     }
 
@@ -422,15 +376,5 @@ impl Engine {
 
     fn refuse(&mut self, refusal: Refusal) {
         self.outputs.push_back(Output::Refused(refusal));
-    }
-}
-
-/// True for messages that ask the pager to begin something, as opposed to those that finish it.
-fn begins_work(upcall: &Upcall) -> bool {
-    match upcall {
-        Upcall::Init { .. } | Upcall::DataRequest { .. } | Upcall::DataUnlock { .. } => true,
-        Upcall::Terminate { .. } | Upcall::NoSenders => true,
-        Upcall::DataReturn { .. } | Upcall::LockCompleted { .. } => false,
-        Upcall::SupplyCompleted { .. } | Upcall::Copy { .. } | Upcall::ChangeCompleted { .. } => false,
     }
 }
