@@ -24,6 +24,11 @@ pub trait KernelHost: Send + Sync + 'static {
     /// Makes the kernel's side of one object.
     fn create_object(&self, spec: ObjectSpec) -> Result<Box<dyn ObjectKernel>, KernelError>;
 
+    /// Takes a mapping down whose object is gone already; with an object there is [`Client::unmap`].
+    ///
+    /// Until then accesses to it fail with SIGBUS.
+    fn unmap_orphan(&self, _mapping: &RawMapping) {}
+
     /// What this kernel can do, for messages to people.
     fn describe(&self) -> String;
 
@@ -72,6 +77,9 @@ pub trait Client {
 
     /// Copies into pages that `touch` has just found ready for writing, and makes them dirty.
     fn copy_in(&mut self, offset: u64, from: &[u8]) -> Result<(), KernelError>;
+
+    /// Forgets the error of a page, so that the next thread that touches it asks the pager again.
+    fn heal(&mut self, _page: PageIndex) {}
 
     /// How much of the object the kernel holds.
     fn residency(&self) -> Residency;

@@ -2,6 +2,8 @@
 
 pub mod eviction;
 mod kernel;
+#[cfg(target_os = "linux")]
+pub mod linux;
 mod message;
 pub mod sim;
 mod stats;

@@ -1,0 +1,221 @@
+//! The host: makes objects, and holds what they share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::budget::{Budget, ObjectShare};
+use super::memory::Memory;
+use super::object::LinuxObject;
+use super::probe::Capabilities;
+use super::spaces::Spaces;
+use super::stats::StatsSnapshot;
+use super::uffd::Uffd;
+use super::view::ClientView;
+use crate::mach::eviction::{EvictionPolicy, S3Fifo};
+use crate::mach::kernel::{KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping};
+use crate::object::{PageIndex, PageRange, PortName};
+
+/// The longest object: what fits into an address space twice, with room to spare.
+const LONGEST_OBJECT: u64 = 1 << 45;
+/// Under a smaller bound than this many pages threads would take each other's pages for ever.
+const FEWEST_PAGES: u64 = 8;
+
+/// How a [`LinuxHost`] is to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinuxOptions {
+    /// Resident bytes of all objects together at most; none means as much as there is.
+    pub resident_limit: Option<u64>,
+    /// Pages that are asked for and mapped together, in aligned windows; 1 means each by itself.
+    pub fault_around: u64,
+}
+
+impl Default for LinuxOptions {
+    fn default() -> Self {
+        Self {
+            resident_limit: None,
+            fault_around: 1,
+        }
+    }
+}
+
+impl LinuxOptions {
+    /// Bounds the resident bytes.
+    pub fn resident_limit(mut self, bytes: Option<u64>) -> Self {
+        self.resident_limit = bytes;
+        self
+    }
+
+    /// Sets the pages that are asked for and mapped together.
+    pub fn fault_around(mut self, pages: u64) -> Self {
+        self.fault_around = pages;
+        self
+    }
+}
+
+/// The Linux kernel by userfaultfd: real memory, real faults.
+#[derive(Clone, Debug)]
+pub struct LinuxHost {
+    shared: Arc<Shared>,
+}
+
+/// A mapping whose object is gone; its owner still has to take it down.
+#[derive(Debug)]
+struct Orphan {
+    view: ClientView,
+    uffd: Weak<Uffd>,
+}
+
+/// What all objects of a host share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    options: LinuxOptions,
+    capabilities: Capabilities,
+    pub(super) budget: Budget,
+    numbers: AtomicU64,
+    orphans: Mutex<HashMap<u64, Vec<Orphan>>>,
+}
+
+impl Shared {
+    /// A control port and a name port that were never used before.
+    pub(super) fn new_ports(&self) -> (PortName, PortName) {
+        let first = self.numbers.fetch_add(2, Relaxed);
+        (PortName(first), PortName(first + 1))
+    }
+
+    pub(super) fn new_id(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed)
+    }
+
+    pub(super) fn forks_are_followed(&self) -> bool {
+        self.capabilities.forks
+    }
+
+    /// Nothing is ever evicted where there is no bound.
+    pub(super) fn policy(&self) -> Option<Box<dyn EvictionPolicy>> {
+        let bounded = self.budget.is_bounded();
+        bounded.then(|| Box::new(S3Fifo::default()) as Box<dyn EvictionPolicy>)
+    }
+
+    /// The pages that are asked for together with `page`.
+    pub(super) fn window(&self, page: PageIndex, object: PageRange) -> PageRange {
+        let pages = self.options.fault_around.max(1);
+        let start = PageIndex(page.0 - page.0 % pages);
+        PageRange::with_len(start, pages).intersection(object)
+    }
+
+    /// Takes the mappings of an object that is going.
+    pub(super) fn adopt(&self, spaces: &mut Spaces) {
+        let Some(space) = spaces.own() else { return };
+        let uffd = Arc::downgrade(&space.uffd);
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        for mapping in space.take_all() {
+            let uffd = uffd.clone();
+            let view = mapping.view;
+            orphans.entry(mapping.id).or_default().push(Orphan { view, uffd });
+        }
+    }
+}
+
+impl LinuxHost {
+    /// Looks whether this machine can do it; an error says what is missing and what to do.
+    pub fn new(options: LinuxOptions) -> Result<Self, KernelError> {
+        let capabilities = Capabilities::probe()?;
+        let shared = Shared {
+            budget: Budget::new(options.resident_limit),
+            options,
+            capabilities,
+            numbers: AtomicU64::new(1),
+            orphans: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// What was done so far, over all objects there ever were.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.shared.budget.stats()
+    }
+
+    /// The same for each object that lives, with its name.
+    pub fn object_stats(&self) -> Vec<(String, StatsSnapshot)> {
+        let shares = self.shared.budget.shares();
+        shares
+            .iter()
+            .map(|share| (share.name.clone(), share.stats.snapshot()))
+            .collect()
+    }
+
+    /// Bytes resident or reserved now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.shared.budget.used()
+    }
+
+    /// The most bytes there ever were.
+    pub fn high_water_bytes(&self) -> u64 {
+        self.shared.budget.high_water()
+    }
+
+    fn check(&self, spec: &ObjectSpec) -> Result<usize, KernelError> {
+        let page = spec.page_size.bytes();
+        let system = rustix::param::page_size() as u64;
+        if !page.is_multiple_of(system) {
+            return Err(KernelError::Unsupported {
+                what: format!("pages of {page} bytes are smaller than the system's of {system}"),
+                remedy: "use larger pages for the object".to_owned(),
+            });
+        }
+        if spec.length > LONGEST_OBJECT {
+            return Err(KernelError::Unsupported {
+                what: format!(
+                    "an object of {} bytes does not fit into the address space",
+                    spec.length
+                ),
+                remedy: format!("use objects of at most {LONGEST_OBJECT} bytes"),
+            });
+        }
+        let limit = self.shared.budget.limit();
+        if limit / page < FEWEST_PAGES {
+            return Err(KernelError::Unsupported {
+                what: format!("a bound of {limit} bytes is less than {FEWEST_PAGES} pages of {page} bytes"),
+                remedy: "raise the bound or use smaller pages".to_owned(),
+            });
+        }
+        Ok(spec.length.max(1).next_multiple_of(page) as usize)
+    }
+}
+
+impl KernelHost for LinuxHost {
+    fn create_object(&self, spec: ObjectSpec) -> Result<Box<dyn ObjectKernel>, KernelError> {
+        let length = self.check(&spec)?;
+        let uffd = self.shared.capabilities.open()?;
+        let memory = Memory::new(&spec.name, length).map_err(|source| KernelError::System {
+            call: "memfd_create",
+            source,
+        })?;
+        let share = Arc::new(ObjectShare::new(&spec.name));
+        self.shared.budget.join(&share);
+        let spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
+        let object = LinuxObject::new(self.shared.clone(), share, memory, spaces, &spec);
+        Ok(Box::new(object))
+    }
+
+    fn unmap_orphan(&self, mapping: &RawMapping) {
+        let mut orphans = self.shared.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        for Orphan { view, uffd } in orphans.remove(&mapping.id).unwrap_or_default() {
+            if let Some(uffd) = uffd.upgrade() {
+                // Nobody reads its events any more.
+                let _ = uffd.unregister(view.address(), view.length());
+            }
+            if let Err(error) = view.unmap() {
+                tracing::error!(%error, "cannot unmap");
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.shared.capabilities.describe()
+    }
+}

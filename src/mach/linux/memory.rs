@@ -1,0 +1,151 @@
+//! The memory of one object: a memfd, the pager's own view of it, and clients' mappings of it.
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+use super::uffd::Uffd;
+use crate::mach::message::PageMemory;
+
+/// The memory of one object.
+///
+/// The pager's own mapping is not registered with any userfaultfd: reading an absent page through it
+/// would allocate that page. So it is read only where pages are known to be present: those that were
+/// lent out in a `DataReturn`.
+///
+/// When the last owner goes, the file is cut to nothing before the userfaultfds are closed, so that
+/// threads still using a mapping get SIGBUS, never zeros.
+#[derive(Debug)]
+pub(super) struct Memory {
+    fd: OwnedFd,
+    base: NonNull<u8>,
+    length: usize,
+    /// Descriptors to be closed only after the file was cut.
+    guards: Mutex<Vec<Arc<Uffd>>>,
+}
+
+// SAFETY: the mapping belongs to this value alone and lives as long as it; it is only read, and only
+// where `PageMemory::bytes` allows.
+unsafe impl Send for Memory {}
+// SAFETY: as above; reading from several threads is fine.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// A sparse object of `length` bytes, at least one page.
+    pub(super) fn new(name: &str, length: usize) -> io::Result<Self> {
+        // Names go to the kernel as C strings of at most 249 bytes.
+        let name: String = name.chars().filter(|c| *c != '\0').take(60).collect();
+        let fd = memfd_create(format!("actor-pager:{name}"), MemfdFlags::CLOEXEC)?;
+        ftruncate(&fd, length as u64)?;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice; nobody else's memory is concerned.
+        let address = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, flags, &fd, 0) }?;
+        let base = NonNull::new(address.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        let memory = Self {
+            fd,
+            base,
+            length,
+            guards: Mutex::default(),
+        };
+        // SAFETY: the range is the mapping just made, and no child is meant to use it.
+        unsafe { madvise(address, length, Advice::LinuxDontFork) }?;
+        Ok(memory)
+    }
+
+    /// Bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Keeps a descriptor open for as long as the memory lives.
+    pub(super) fn guard(&self, uffd: Arc<Uffd>) {
+        self.guards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(uffd);
+    }
+
+    /// The file, to be mapped for clients.
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Unmaps pages from the pager's own view, so that they are not counted twice.
+    pub(super) fn forget_own(&self, offset: u64, length: usize) {
+        let Some(start) = self.checked(offset, length) else {
+            return;
+        };
+        // SAFETY: within the own mapping, a shared one of a file: no contents are lost, and a reader only
+        // faults the page in again.
+        let _ = unsafe { madvise(start.as_ptr().cast(), length, Advice::LinuxDontNeed) };
+    }
+
+    /// Frees pages and takes them out of every mapping in every process.
+    pub(super) fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.fd, mode, offset, length)?)
+    }
+
+    /// Reads without touching any mapping.
+    pub(super) fn read(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            match rustix::io::pread(&self.fd, &mut *into, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    into = &mut into[count..];
+                    offset += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes without touching any mapping.
+    pub(super) fn write(&self, mut offset: u64, mut from: &[u8]) -> io::Result<()> {
+        while !from.is_empty() {
+            match rustix::io::pwrite(&self.fd, from, offset) {
+                Ok(count) => {
+                    from = &from[count..];
+                    offset += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn checked(&self, offset: u64, length: usize) -> Option<NonNull<u8>> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = offset.checked_add(length)?;
+        // SAFETY: the offset lies within the mapping.
+        (end <= self.length).then(|| unsafe { self.base.add(offset) })
+    }
+}
+
+impl PageMemory for Memory {
+    fn bytes(&self, offset: u64, length: usize) -> &[u8] {
+        match self.checked(offset, length) {
+            // SAFETY: the range lies in the mapping, which lives as long as `self`. Its pages are lent: the
+            // kernel neither frees them nor lets anybody write to them between `write_begins` and
+            // `write_ended`, which is when this may be called.
+            Some(start) => unsafe { std::slice::from_raw_parts(start.as_ptr(), length) },
+            None => &[],
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = ftruncate(&self.fd, 0);
+        // SAFETY: the mapping is this value's own, and no slice of it outlives `self`.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
+    }
+}

@@ -1,0 +1,205 @@
+//! Reading the messages of the kernel, and keeping the table of mappings true to them.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::unix::AsyncFd;
+
+use super::space::{Place, Space};
+use super::spaces::{Fault, Spaces};
+use super::uffd::{BATCH, Message, Uffd};
+use crate::object::PageSize;
+
+/// How long to wait for an event that the kernel is about to send.
+const EVENT_WAIT: Duration = Duration::from_millis(1);
+/// Reads of one address space in one turn.
+const READS_PER_TURN: usize = 4;
+
+impl Spaces {
+    /// Reads all events that wait; if there is none yet, waits for one that must come now.
+    pub(super) fn catch_up(&mut self) {
+        self.count(|stats| &stats.retries);
+        let mut read = false;
+        for at in 0..self.list.len() {
+            read |= self.read(at as u32);
+        }
+        if !read {
+            let descriptors: Vec<_> = self.descriptors().cloned().collect();
+            let mut fds: Vec<_> = descriptors
+                .iter()
+                .map(|uffd| PollFd::new(uffd, PollFlags::IN))
+                .collect();
+            let wait = Timespec {
+                tv_sec: 0,
+                tv_nsec: EVENT_WAIT.as_nanos() as _,
+            };
+            // Nothing hangs on the result: the ioctl is tried again in any case.
+            let _ = poll(&mut fds, Some(&wait));
+        }
+    }
+
+    /// Reads what waits in one address space; true if there was something.
+    fn read(&mut self, at: u32) -> bool {
+        let mut messages = std::mem::take(&mut self.scratch);
+        let mut any = false;
+        for _ in 0..READS_PER_TURN {
+            messages.clear();
+            let Some(space) = self.space(at) else { break };
+            let more = space.uffd.read(&mut messages);
+            any |= !messages.is_empty();
+            for message in &messages {
+                self.take(at, *message);
+            }
+            if !matches!(more, Ok(true)) {
+                break;
+            }
+        }
+        self.scratch = messages;
+        any
+    }
+
+    /// Reads every event, so that the table is that of now.
+    pub(super) fn refresh(&mut self) {
+        for at in 0..self.list.len() {
+            self.read(at as u32);
+        }
+    }
+
+    fn take(&mut self, at: u32, message: Message) {
+        match message {
+            Message::Fault {
+                address,
+                write,
+                protected,
+            } => self.fault(at, address, write, protected),
+            Message::Fork(fd) => self.forked(at, Uffd::of_child(fd)),
+            Message::Remap { from, to, length } => {
+                self.changed(at, from, length, |space| space.moved(from, to, length))
+            }
+            Message::Unmap { start, end } => {
+                self.changed(at, start, end - start, |space| space.unmapped(start, end));
+            }
+            Message::Other => {}
+        }
+    }
+
+    fn fault(&mut self, at: u32, address: usize, write: bool, protected: bool) {
+        let Some(space) = self.space(at) else { return };
+        match space.find(address) {
+            Some((mapping, offset)) => self.inbox.push(Fault {
+                place: Place { space: at, mapping },
+                page: self.size.page_of(offset),
+                write,
+                protected,
+            }),
+            None => self.strays.push((at, address)),
+        }
+    }
+
+    fn forked(&mut self, at: u32, uffd: Uffd) {
+        let Some(child) = self.space(at).map(|space| space.child(uffd)) else {
+            return;
+        };
+        self.sweep();
+        self.changes += 1;
+        self.count(|stats| &stats.forks);
+        // The first place is this process's.
+        match self.list.iter_mut().skip(1).find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(child),
+            None => self.list.push(Some(child)),
+        }
+    }
+
+    fn changed(&mut self, at: u32, start: usize, length: usize, change: impl FnOnce(&mut Space)) {
+        let Some(Some(space)) = self.list.get_mut(at as usize) else {
+            return;
+        };
+        change(space);
+        // Whoever still waits at the old addresses must see that they are gone.
+        space.uffd.wake(start, length);
+        self.changes += 1;
+        self.count(|stats| &stats.remaps);
+    }
+
+    /// Faults at unknown addresses, after all events were read: the mapping grew, or it is none of ours.
+    fn settle_strays(&mut self) {
+        let strays = std::mem::take(&mut self.strays);
+        for (at, address) in strays {
+            let (size, length) = (self.size, self.length);
+            let Some(Some(space)) = self.list.get_mut(at as usize) else {
+                continue;
+            };
+            let page = address & !(PageSize::KIB_4.bytes() as usize - 1);
+            let found = space.find(address).is_some() || space.find_grown(address, size, length).is_some();
+            if found {
+                // The thread faults again, and is then found.
+                space.uffd.wake(page, PageSize::KIB_4.bytes() as usize);
+            } else {
+                tracing::warn!(address = page, "fault outside the object: the thread gets SIGBUS");
+                let progress = space.uffd.poison(page, PageSize::KIB_4.bytes() as usize);
+                if progress.stop.is_some() {
+                    space.uffd.wake(page, PageSize::KIB_4.bytes() as usize);
+                }
+            }
+        }
+    }
+
+    /// True if faults at unknown addresses wait to be settled.
+    pub(super) fn has_strays(&self) -> bool {
+        !self.strays.is_empty()
+    }
+
+    /// Reads what is ready, and registers the waker for more. True if there may be more now.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
+        for at in 0..self.list.len() {
+            more |= self.poll_space(at as u32, cx);
+        }
+        self.settle_strays();
+        more
+    }
+
+    fn poll_space(&mut self, at: u32, cx: &mut Context<'_>) -> bool {
+        for _ in 0..2 {
+            let Some(Some(space)) = self.list.get_mut(at as usize) else {
+                return false;
+            };
+            let Some(watch) = watch(space) else { return false };
+            match watch.poll_read_ready(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(mut ready)) => {
+                    // Cleared before the read: whatever comes after the read sets it again.
+                    ready.clear_ready();
+                    drop(ready);
+                    self.read_all(at);
+                }
+                // The runtime that watched is gone; the next poll begins anew.
+                Poll::Ready(Err(_)) => {
+                    space.watch = None;
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn read_all(&mut self, at: u32) {
+        while self.read(at) && self.inbox.len() < 16 * BATCH {}
+    }
+}
+
+fn watch(space: &mut Space) -> Option<&AsyncFd<Arc<Uffd>>> {
+    if space.watch.is_none() {
+        if tokio::runtime::Handle::try_current().is_err() {
+            tracing::error!("the Linux kernel must be polled within a tokio runtime");
+            return None;
+        }
+        match space.uffd.clone().watch() {
+            Ok(watch) => space.watch = Some(watch),
+            Err(error) => tracing::error!(%error, "cannot watch a userfaultfd"),
+        }
+    }
+    space.watch.as_ref()
+}

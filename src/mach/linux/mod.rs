@@ -1,0 +1,36 @@
+//! The Linux kernel: userfaultfd for the faults, a memfd for the pages of each object.
+//!
+//! | file | what |
+//! |---|---|
+//! | `host` | makes objects; options |
+//! | `object` | one object: the protocol's calls and upcalls |
+//! | `client` | mappings, and copies that never fault |
+//! | `faults`, `supply`, `returns`, `evict`, `poison` | what the object does, by subject |
+//! | `page_table`, `waits` | what is known of each page; who waits for it |
+//! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
+//! | `budget` | the bound, shared by the objects of a host |
+//! | `uffd`, `view`, `memory` | the only files that say `unsafe` |
+//! | `probe`, `stats` | what the machine can do; what was done |
+
+mod budget;
+mod client;
+mod evict;
+mod faults;
+mod host;
+mod memory;
+mod messages;
+mod object;
+mod page_table;
+mod poison;
+mod probe;
+mod returns;
+mod space;
+mod spaces;
+mod stats;
+mod supply;
+mod uffd;
+mod view;
+mod waits;
+
+pub use host::{LinuxHost, LinuxOptions};
+pub use stats::{LatencySnapshot, Stats, StatsSnapshot};

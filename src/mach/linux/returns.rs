@@ -1,0 +1,203 @@
+//! Pages on their way back: lock requests, returns, writes, releases.
+
+use super::evict::LONGEST_RUN;
+use super::object::LinuxObject;
+use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITE_LOCKED, WRITING};
+use super::waits::Stage;
+use crate::mach::message::{PageData, Upcall};
+use crate::object::{PageIndex, PageRange, Prot, ShouldReturn};
+
+/// What a lock request does to a resident page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    HandBack { dirty: bool },
+    Drop,
+    Keep { dirty: bool },
+}
+
+impl LinuxObject {
+    pub(super) fn lock_request(
+        &mut self,
+        range: PageRange,
+        should_return: ShouldReturn,
+        flush: bool,
+        lock: Prot,
+    ) {
+        let range = range.intersection(self.pages);
+        let notify = self.notify_on_evict && flush;
+        let deed = move |bits: u8| {
+            let dirty = bits & DIRTY != 0;
+            let precious = bits & PRECIOUS != 0 || notify;
+            let back = match should_return {
+                ShouldReturn::None => false,
+                ShouldReturn::Dirty => dirty,
+                ShouldReturn::All => dirty || precious,
+            };
+            (bits & RESIDENT != 0).then_some(match (back, flush) {
+                (true, _) => Deed::HandBack { dirty },
+                (false, true) => Deed::Drop,
+                (false, false) => Deed::Keep { dirty },
+            })
+        };
+        let mut rest = range;
+        while let Some((run, deed)) = self.table.first_run(rest, LONGEST_RUN, deed) {
+            rest = PageRange::new(run.end(), rest.end());
+            self.relock(run, lock, deed == Deed::Keep { dirty: true });
+            match deed {
+                Deed::HandBack { dirty } => self.hand_back(run, dirty, !flush),
+                Deed::Drop => self.flush(run),
+                Deed::Keep { .. } => {}
+            }
+        }
+        self.fill_holes();
+        if lock != Prot::NO_CHANGE && !lock.writes() {
+            self.unlocked(range);
+        }
+    }
+
+    pub(super) fn lock_completed(&mut self, offset: u64, length: u64) {
+        let control = self.control;
+        self.say(Upcall::LockCompleted {
+            control,
+            offset,
+            length,
+        });
+    }
+
+    fn relock(&mut self, run: PageRange, lock: Prot, protect: bool) {
+        if lock == Prot::NO_CHANGE {
+            return;
+        }
+        for page in run.iter() {
+            match lock.writes() {
+                true => self.table.set(page, WRITE_LOCKED),
+                false => self.table.clear(page, WRITE_LOCKED),
+            }
+        }
+        if protect && lock.writes() {
+            self.spaces.protect_everywhere(run);
+        }
+    }
+
+    /// Dropped, modifications too. What the pager is still writing stays readable until it is released.
+    fn flush(&mut self, run: PageRange) {
+        if run.iter().any(|page| self.table.has(page, LENT | DIRTY)) {
+            self.spaces.protect_everywhere(run);
+        }
+        self.drop_pages(run);
+    }
+
+    /// Those who wait for a lock to be lifted may go on.
+    fn unlocked(&mut self, range: PageRange) {
+        self.serve_stage(range, Stage::Unlocking);
+    }
+
+    fn serve_stage(&mut self, range: PageRange, stage: Stage) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let mut pages = std::mem::take(&mut self.scratch.pages);
+        self.waits.within(range, &mut pages);
+        for page in pages.drain(..) {
+            if self.waits.get(page).is_some_and(|wait| wait.stage == stage) && self.table.has(page, RESIDENT)
+            {
+                self.serve(page);
+            }
+        }
+        self.scratch.pages = pages;
+    }
+
+    /// Hands resident pages to the pager; with `keep` clients may go on using them.
+    pub(super) fn hand_back(&mut self, run: PageRange, dirty: bool, keep: bool) {
+        if dirty {
+            self.spaces.protect_everywhere(run);
+            self.count(|stats| &stats.pages_out, run.len());
+        }
+        for page in run.iter() {
+            let bits = self.table.get(page);
+            if bits & LENT != 0 {
+                *self.lent_again.entry(page.0).or_default() += 1;
+            }
+            let gone = if keep {
+                DIRTY
+            } else {
+                DIRTY | PRECIOUS | RESIDENT | WRITE_LOCKED
+            };
+            self.table.put(page, (bits | LENT) & !gone);
+            if !keep {
+                self.policy_removed(page);
+                self.ask_again(page);
+            }
+        }
+        let offset = run.offset(self.size);
+        let data = PageData::Cached {
+            memory: self.memory.clone(),
+            offset,
+            length: run.bytes(self.size) as usize,
+        };
+        let control = self.control;
+        self.say(Upcall::DataReturn {
+            control,
+            offset,
+            data,
+            dirty,
+            kernel_copy: keep,
+        });
+    }
+
+    /// From now on the pages hold still. What was written to them meanwhile goes along.
+    pub(super) fn begin_write(&mut self, range: PageRange) {
+        let again = |bits: u8| (bits & (LENT | DIRTY) == LENT | DIRTY).then_some(());
+        let mut rest = range;
+        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, again) {
+            rest = PageRange::new(run.end(), rest.end());
+            self.spaces.protect_everywhere(run);
+            run.iter().for_each(|page| self.table.clear(page, DIRTY));
+        }
+        for page in range.iter() {
+            if self.table.has(page, LENT) {
+                self.table.set(page, WRITING);
+            }
+        }
+    }
+
+    pub(super) fn end_write(&mut self, range: PageRange) {
+        for page in range.iter() {
+            self.table.clear(page, WRITING);
+        }
+        self.memory
+            .forget_own(range.offset(self.size), range.bytes(self.size) as usize);
+        self.serve_stage(range, Stage::Held);
+        self.after_call();
+    }
+
+    /// The pager released pages: those that clients may not have any more are freed.
+    pub(super) fn take_back(&mut self, range: PageRange) {
+        for page in range.iter() {
+            if self.unlend(page) && !self.table.has(page, RESIDENT) {
+                self.table.put(page, 0);
+                self.free_page(page);
+            }
+        }
+        if !self.holes.is_empty() {
+            // They are freed together with those that are released in the same turn.
+            self.share.wake();
+        }
+    }
+
+    /// One loan of the page less; true if that was the last.
+    pub(super) fn unlend(&mut self, page: PageIndex) -> bool {
+        if !self.table.has(page, LENT) {
+            return false;
+        }
+        if let Some(again) = self.lent_again.get_mut(&page.0) {
+            *again -= 1;
+            if *again == 0 {
+                self.lent_again.remove(&page.0);
+            }
+            return false;
+        }
+        self.table.clear(page, LENT | WRITING);
+        true
+    }
+}
