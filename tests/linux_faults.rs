@@ -5,6 +5,7 @@ mod linux_support;
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use actor_pager::mach::KernelHost;
 use actor_pager::mach::linux::LinuxOptions;
 use actor_pager::object::{PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;

@@ -9,11 +9,11 @@ use super::memory::Memory;
 use super::object::LinuxObject;
 use super::probe::Capabilities;
 use super::spaces::Spaces;
-use super::stats::StatsSnapshot;
 use super::uffd::Uffd;
 use super::view::ClientView;
 use crate::mach::eviction::{EvictionPolicy, S3Fifo};
 use crate::mach::kernel::{KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping};
+use crate::mach::stats::StatsSnapshot;
 use crate::object::{PageIndex, PageRange, PortName};
 
 /// The longest object: what fits into an address space twice, with room to spare.
@@ -134,12 +134,7 @@ impl LinuxHost {
         })
     }
 
-    /// What was done so far, over all objects there ever were.
-    pub fn stats(&self) -> StatsSnapshot {
-        self.shared.budget.stats()
-    }
-
-    /// The same for each object that lives, with its name.
+    /// What each object that lives has done so far, with its name.
     pub fn object_stats(&self) -> Vec<(String, StatsSnapshot)> {
         let shares = self.shared.budget.shares();
         shares
@@ -213,6 +208,10 @@ impl KernelHost for LinuxHost {
                 tracing::error!(%error, "cannot unmap");
             }
         }
+    }
+
+    fn stats(&self) -> StatsSnapshot {
+        self.shared.budget.stats()
     }
 
     fn describe(&self) -> String {

@@ -10,7 +10,7 @@
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
 //! | `budget` | the bound, shared by the objects of a host |
 //! | `uffd`, `view`, `memory` | the only files that say `unsafe` |
-//! | `probe`, `stats` | what the machine can do; what was done |
+//! | `probe` | what the machine can do |
 
 mod budget;
 mod client;
@@ -26,11 +26,9 @@ mod probe;
 mod returns;
 mod space;
 mod spaces;
-mod stats;
 mod supply;
 mod uffd;
 mod view;
 mod waits;
 
 pub use host::{LinuxHost, LinuxOptions};
-pub use stats::{LatencySnapshot, Stats, StatsSnapshot};

@@ -15,11 +15,11 @@ use super::page_table::PageTable;
 use super::poison::Poisons;
 use super::space::Place;
 use super::spaces::Spaces;
-use super::stats::Stats;
 use super::waits::{PageMap, Waits};
 use crate::mach::eviction::EvictionPolicy;
 use crate::mach::kernel::{Kernel, KernelError, ObjectSpec};
 use crate::mach::message::{Call, PageData, Upcall};
+use crate::mach::stats::Stats;
 use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName};
 
 /// The kernel's side of one object.

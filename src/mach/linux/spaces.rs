@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::budget::ObjectShare;
 use super::space::{Mapping, Place, Space, Stretch};
-use super::stats::Stats;
 use super::uffd::{Message, Progress, Stop, Uffd};
+use crate::mach::stats::Stats;
 use crate::object::{PageIndex, PageRange, PageSize};
 
 /// A thread that waits at a page.
