@@ -93,6 +93,18 @@ impl BucketBuilder {
 }
 
 /// The kernel of the system this was built for.
+#[cfg(target_os = "linux")]
+fn system_kernel(resident_limit: Option<u64>) -> Result<Arc<dyn KernelHost>, StartError> {
+    use crate::mach::linux::{LinuxHost, LinuxOptions};
+    let options = LinuxOptions {
+        resident_limit,
+        ..LinuxOptions::default()
+    };
+    Ok(Arc::new(LinuxHost::new(options)?))
+}
+
+/// The kernel of the system this was built for.
+#[cfg(not(target_os = "linux"))]
 fn system_kernel(_: Option<u64>) -> Result<Arc<dyn KernelHost>, StartError> {
     Err(StartError::Kernel(crate::mach::KernelError::Unsupported {
         what: "this system has no kernel that actor-pager can play or speak to".to_owned(),

@@ -262,7 +262,10 @@ impl PagerActor {
     fn control(&mut self, control: Control, ctx: &mut Context<Self>) {
         match control {
             Control::PageError { page, reply } => {
-                let _ = reply.send(self.engine().object().page_error(page));
+                let error = self.engine().object().page_error(page);
+                // Whoever asks has seen the error: the next touch is to ask the store again.
+                self.engine().kernel().heal(page);
+                let _ = reply.send(error);
             }
             Control::Residency { reply } => {
                 let _ = reply.send(self.engine().kernel().residency());
