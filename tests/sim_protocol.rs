@@ -20,6 +20,7 @@ fn ready() -> (SimObject, SimClient, SimMapping, PortName) {
     };
     let mut object = SimHost::new(SimOptions::default()).create(spec);
     let client = object.client();
+    client.make_send();
     let mapping = client.map(PageRange::with_len(PageIndex(0), 8), Prot::READ_WRITE);
     let (control, _) = client.ports();
     let ready = Call::Ready {
