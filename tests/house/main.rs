@@ -10,6 +10,8 @@ use source::Source;
 
 /// The only files that may say `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
+    "src/cli/memory.rs",
+    "src/cli/sigbus.rs",
     "src/mach/linux/memory.rs",
     "src/mach/linux/uffd.rs",
     "src/mach/linux/view.rs",
