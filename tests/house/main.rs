@@ -10,8 +10,9 @@ use source::Source;
 
 /// The only files that may say `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
-    "src/cli/memory.rs",
-    "src/cli/sigbus.rs",
+    "src/cli/bench/sys/map.rs",
+    "src/cli/bench/sys/target.rs",
+    "src/cli/bench/sys/uffd.rs",
     "src/mach/linux/memory.rs",
     "src/mach/linux/uffd.rs",
     "src/mach/linux/view.rs",

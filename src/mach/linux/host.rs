@@ -211,11 +211,7 @@ impl KernelHost for LinuxHost {
     }
 
     fn stats(&self) -> StatsSnapshot {
-        let budget = &self.shared.budget;
-        let mut stats = budget.stats();
-        stats.resident_bytes = budget.used();
-        stats.resident_high_water = budget.high_water();
-        stats
+        self.shared.budget.stats()
     }
 
     fn describe(&self) -> String {

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::copy::PrivateCopy;
 use super::oracle::Oracle;
-use super::page::Page;
+use super::page::{Page, PageState};
 use crate::mach::{ObjectSpec, Upcall};
 use crate::object::{CopyStrategy, PageIndex, PageRange, PortName, Prot};
 
@@ -90,13 +90,14 @@ impl Object {
 
     /// True if some client, or the pager itself, uses the pages.
     pub(super) fn in_use(&self) -> bool {
-        let complete = |mapping: &Mapping| mapping.copy.as_ref().is_some_and(PrivateCopy::is_complete);
-        self.used_unmapped || !self.mappings.values().all(complete)
+        self.used_unmapped || !self.mappings.is_empty()
     }
 
     /// True if a data request has not been answered.
     pub(super) fn awaits_pager(&self) -> bool {
-        self.pages.values().any(Page::is_awaited)
+        self.pages
+            .values()
+            .any(|page| matches!(page.state, PageState::Requested | PageState::Lent { asked: true }))
     }
 
     /// Sends a message to the pager; lost if the pager is dead.

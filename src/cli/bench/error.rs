@@ -1,0 +1,39 @@
+//! Why a measurement could not be made.
+
+use std::io;
+use std::path::PathBuf;
+
+use actor_pager::backend::OpenError;
+use actor_pager::error::{CallError, CreateError, MapError, StartError, SyncError};
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    #[error("a system call of the bench failed")]
+    System(#[from] io::Error),
+    #[error("{}: a file for the bench cannot be made; choose another folder with --folder", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no row is called {0}; see --help for their names")]
+    NoSuchRow(String),
+    #[error("the store cannot be opened")]
+    Open(#[from] OpenError),
+    #[error("the bucket cannot start")]
+    Start(#[from] StartError),
+    #[error("the pager cannot be made")]
+    Create(#[from] CreateError),
+    #[error("the object cannot be mapped")]
+    Map(#[from] MapError),
+    #[error("sync failed")]
+    Sync(#[from] SyncError),
+    #[error("the pager is gone")]
+    Call(#[from] CallError),
+    #[error("the page tables of the pager say {0}")]
+    State(String),
+    #[cfg(not(target_os = "linux"))]
+    #[error("the raw handlers need userfaultfd; run the bench on Linux")]
+    NotLinux,
+}

@@ -1,0 +1,59 @@
+//! All rows, one after the other.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::BenchArgs;
+use super::error::BenchError;
+use super::measure::{Figures, measure};
+use super::report;
+use super::rows::{Ground, ROWS, Row};
+
+/// Measures the rows that `args` name, and prints each when it is done.
+pub(crate) fn run(args: &BenchArgs) -> Result<(), BenchError> {
+    let rows = chosen(&args.only)?;
+    let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let ground = Ground::new(folder, args.quick);
+    let rounds = args.rounds.map_or(if args.quick { 5 } else { 9 }, usize::from);
+    let mut all = Vec::new();
+    if !args.json {
+        println!("{}", report::heading());
+    }
+    for row in rows {
+        let figures = measure(row, &ground, rounds)?;
+        println!(
+            "{}",
+            if args.json {
+                report::line(&figures)
+            } else {
+                report::row(&figures)
+            }
+        );
+        all.push(figures);
+    }
+    save(args, &all)
+}
+
+/// The rows with these names; all if there are none.
+fn chosen(names: &[String]) -> Result<Vec<&'static Row>, BenchError> {
+    if names.is_empty() {
+        return Ok(ROWS.iter().collect());
+    }
+    let find = |name: &String| ROWS.iter().find(|row| row.work == name);
+    names
+        .iter()
+        .map(|name| find(name).ok_or_else(|| BenchError::NoSuchRow(name.clone())))
+        .collect()
+}
+
+fn save(args: &BenchArgs, all: &[Figures]) -> Result<(), BenchError> {
+    let Some(path) = &args.save else {
+        return Ok(());
+    };
+    let results = Value::Array(all.iter().map(report::details).collect());
+    fs::write(path, format!("{results:#}\n")).map_err(|source| BenchError::File {
+        path: path.clone(),
+        source,
+    })
+}
