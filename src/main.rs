@@ -1,3 +1,7 @@
-//! The program `actor-pager`.
+//! The program `actor-pager`: shows the library at work on real memory, and measures it.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

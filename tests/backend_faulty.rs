@@ -57,9 +57,18 @@ fn a_scripted_error_strikes_once_and_keeps_its_kind() {
     let error = write(&*store, pages(2, 4), 1).unwrap_err();
     assert_eq!(
         (error.written, error.source.page_error()),
-        (0, PageError::NoSpace)
+        (1, PageError::NoSpace),
+        "the page before the bad one is written"
     );
     assert_eq!(control.counts(CallKind::Write).errors, 1);
+}
+
+#[test]
+fn a_bad_page_fails_alone_in_a_longer_read() {
+    let (store, control) = store(0);
+    control.fail(CallKind::Read, pages(4, 1), Fault::Error(PageError::Io));
+    let expected = [true, true, false, true];
+    assert_eq!(good(&read(&*store, pages(2, 4))), expected);
 }
 
 #[test]

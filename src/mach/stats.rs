@@ -12,6 +12,10 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// How long faults took, from their arrival at the pager.
             pub latency: LatencySnapshot,
+            /// Bytes of pages that are resident, over all objects; the host fills this in.
+            pub resident_bytes: u64,
+            /// The most bytes that were resident at a time; the host fills this in.
+            pub resident_high_water: u64,
         }
 
         /// What a kernel has done so far; shared and live.
@@ -27,6 +31,8 @@ macro_rules! counters {
                 StatsSnapshot {
                     $($name: self.$name.load(Relaxed),)+
                     latency: self.latency.snapshot(),
+                    resident_bytes: 0,
+                    resident_high_water: 0,
                 }
             }
         }
@@ -36,6 +42,8 @@ macro_rules! counters {
             pub fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)+
                 self.latency.add(&other.latency);
+                self.resident_bytes += other.resident_bytes;
+                self.resident_high_water = self.resident_high_water.max(other.resident_high_water);
             }
         }
     };

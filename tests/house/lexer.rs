@@ -11,9 +11,9 @@ pub(crate) fn blank(text: &str) -> String {
             code.push_str(&spaces(&text[at..end]));
             at = end;
         } else {
-            let c = text[at..].chars().next().unwrap();
+            let c = text[at..].chars().next().unwrap_or_default();
             code.push_str(if c.is_ascii() { &text[at..=at] } else { "  " });
-            at += c.len_utf8();
+            at += c.len_utf8().max(1);
         }
     }
     code

@@ -13,6 +13,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/cli/bench/sys/map.rs",
     "src/cli/bench/sys/target.rs",
     "src/cli/bench/sys/uffd.rs",
+    "src/cli/memory.rs",
+    "src/cli/sigbus.rs",
     "src/mach/linux/memory.rs",
     "src/mach/linux/uffd.rs",
     "src/mach/linux/view.rs",

@@ -82,7 +82,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
-    for path in entries.map(|entry| entry.unwrap().path()) {
+    for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         if name == "tests" || name.ends_with("_tests") {
             continue;
@@ -98,10 +98,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn read(root: &Path, file: &Path) -> Source {
     let path = file
         .strip_prefix(root)
-        .unwrap()
+        .unwrap_or(file)
         .to_string_lossy()
         .replace('\\', "/");
-    Source::new(path, &fs::read_to_string(file).unwrap())
+    Source::new(path, &fs::read_to_string(file).unwrap_or_default())
 }
 
 #[test]

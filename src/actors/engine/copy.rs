@@ -63,9 +63,12 @@ impl Copy {
             };
             let window = PageRange::with_len(ahead.start(), ahead.len().min(WINDOW_PAGES));
             match touch_some(kernel, window, self.access) {
-                Ok(ready) => {
+                Ok(Found { ready, failed }) => {
                     if let Err(page) = self.transfer(kernel, ready, size) {
                         return Step::Failed(page, PageError::Io);
+                    }
+                    if let Some((page, error)) = failed {
+                        return Step::Failed(page, error);
                     }
                 }
                 Err(step) => return step,
@@ -102,17 +105,34 @@ impl Copy {
     }
 }
 
+/// Pages that can be copied now, and the one after them if it cannot be had.
+struct Found {
+    ready: PageRange,
+    failed: Option<(PageIndex, PageError)>,
+}
+
 /// Asks for the whole window, and settles for its first page where not all is there: so that a
 /// copy larger than the resident bound still comes to its end.
-fn touch_some(kernel: &mut dyn ObjectKernel, window: PageRange, access: Prot) -> Result<PageRange, Step> {
-    if window.len() > 1 && kernel.touch(window, access) == Touch::Ready {
-        return Ok(window);
+///
+/// A kernel may tell a failure only once: whichever touch it comes from, it ends the copy.
+fn touch_some(kernel: &mut dyn ObjectKernel, window: PageRange, access: Prot) -> Result<Found, Step> {
+    let mut asked = window;
+    let mut touch = kernel.touch(asked, access);
+    if touch == Touch::Pending && window.len() > 1 {
+        asked = PageRange::single(window.start());
+        touch = kernel.touch(asked, access);
     }
-    let first = PageRange::single(window.start());
-    match kernel.touch(first, access) {
-        Touch::Ready => Ok(first),
+    match touch {
+        Touch::Ready => Ok(Found {
+            ready: asked,
+            failed: None,
+        }),
         Touch::Pending => Err(Step::Waits),
-        Touch::Failed { page, error } => Err(Step::Failed(page, error)),
+        Touch::Failed { page, error } if page <= window.start() => Err(Step::Failed(page, error)),
+        Touch::Failed { page, error } => Ok(Found {
+            ready: PageRange::new(window.start(), page),
+            failed: Some((page, error)),
+        }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::gate::{Gates, Point};
-use super::plan::{CallKind, EVERY_PAGE, Fault, FaultRates, Plan};
+use super::plan::{CallKind, EVERY_PAGE, Fault, FaultRates, Plan, Strike};
 use crate::object::{PageError, PageIndex, PageRange};
 
 /// How often calls of one kind were made, and what was done to them.
@@ -79,11 +79,11 @@ impl Shared {
     }
 
     /// Counts the call and says what happens to it.
-    pub(super) fn draw(&self, kind: CallKind, range: PageRange) -> Option<Fault> {
+    pub(super) fn draw(&self, kind: CallKind, range: PageRange) -> Option<Strike> {
         let mut state = self.lock();
-        let fault = state.plan.draw(kind, range);
-        state.counts[kind.index()].count(fault);
-        fault
+        let strike = state.plan.draw(kind, range);
+        state.counts[kind.index()].count(strike.map(|strike| strike.fault));
+        strike
     }
 
     pub(super) fn may_strike(&self, kind: CallKind, range: PageRange) -> bool {

@@ -12,8 +12,9 @@ pub use gate::Point;
 pub use plan::{CallKind, Fault, FaultRates};
 
 use self::control::Shared;
+use self::plan::Strike;
 use super::{Backend, BackendError, PageBuffer, ReadRun, WriteError, WriteRun};
-use crate::object::{PageRange, PageSize};
+use crate::object::{PageError, PageIndex, PageRange, PageSize};
 
 /// Wraps a store and makes its calls fail, wait, panic, hang, stop half-way or tear a page.
 ///
@@ -44,17 +45,19 @@ impl<B: Backend> FaultyBackend<B> {
     }
 
     /// Carries out what a fault does before the call's own work; the rest of it is returned.
-    fn begin(&self, kind: CallKind, range: PageRange) -> Result<Option<Fault>, BackendError> {
+    fn begin(&self, kind: CallKind, range: PageRange) -> Result<Option<Strike>, BackendError> {
         self.shared.park(Point::Before(kind), range);
-        let fault = self.shared.draw(kind, range);
-        match fault {
-            Some(Fault::Error(error)) => return Err(error.into()),
+        let strike = self.shared.draw(kind, range);
+        match strike.map(|strike| strike.fault) {
+            Some(Fault::Error(error)) if strike.is_some_and(|strike| strike.range == range) => {
+                return Err(error.into());
+            }
             Some(Fault::Panic) => injected_panic(kind),
             Some(Fault::Delay(time)) => thread::sleep(time),
             Some(Fault::Hang) => self.shared.hang(),
-            Some(Fault::Short | Fault::Torn) | None => {}
+            Some(Fault::Error(_) | Fault::Short | Fault::Torn) | None => {}
         }
-        Ok(fault)
+        Ok(strike)
     }
 
     /// Does a call that cannot stop half-way.
@@ -64,41 +67,68 @@ impl<B: Backend> FaultyBackend<B> {
         range: PageRange,
         call: impl FnOnce() -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
-        self.begin(kind, range)?;
+        if let Some(Strike {
+            fault: Fault::Error(error),
+            ..
+        }) = self.begin(kind, range)?
+        {
+            return Err(error.into());
+        }
         let result = call();
         self.shared.park(Point::After(kind), range);
         result
     }
 
-    fn read_faulty(&self, run: &mut ReadRun<'_>, fault: Option<Fault>) -> Result<(), BackendError> {
+    fn read_faulty(&self, run: &mut ReadRun<'_>, strike: Option<Strike>) -> Result<(), BackendError> {
         self.inner.read_pages(run)?;
-        match fault {
+        let struck = strike.map_or(PageRange::default(), |strike| strike.range);
+        match strike.map(|strike| strike.fault) {
+            Some(Fault::Error(error)) => {
+                struck.iter().for_each(|page| run.fail(page, error));
+                return Ok(());
+            }
             Some(Fault::Short) => {}
             Some(Fault::Torn) => {
                 let from = run.buffer().len() / 2;
                 run.buffer()[from..].fill(0xA5);
             }
-            Some(Fault::Error(_) | Fault::Delay(_) | Fault::Panic | Fault::Hang) | None => return Ok(()),
+            Some(Fault::Delay(_) | Fault::Panic | Fault::Hang) | None => return Ok(()),
         }
         run.filled(run.range().len() / 2);
         Err(stopped())
     }
 
-    fn write_faulty(&self, run: &WriteRun<'_>, fault: Option<Fault>) -> Result<(), WriteError> {
+    fn write_faulty(&self, run: &WriteRun<'_>, strike: Option<Strike>) -> Result<(), WriteError> {
         let half = run.range().len() / 2;
-        match fault {
+        match strike.map(|strike| strike.fault) {
+            Some(Fault::Error(error)) => {
+                let struck = strike.map_or(run.range(), |strike| strike.range);
+                return self.write_up_to(run, struck.start(), error);
+            }
             Some(Fault::Short) => self.inner.write_pages(&run.first(half))?,
             Some(Fault::Torn) => {
                 self.inner.write_pages(&run.first(half))?;
                 self.tear(run, PageRange::with_len(run.first(half).range().end(), 1));
             }
-            Some(Fault::Error(_) | Fault::Delay(_) | Fault::Panic | Fault::Hang) | None => {
+            Some(Fault::Delay(_) | Fault::Panic | Fault::Hang) | None => {
                 return self.inner.write_pages(run);
             }
         }
         Err(WriteError {
             written: half,
             source: stopped(),
+        })
+    }
+
+    /// Writes the pages before `bad`, and fails there.
+    fn write_up_to(&self, run: &WriteRun<'_>, bad: PageIndex, error: PageError) -> Result<(), WriteError> {
+        let written = bad.0.saturating_sub(run.range().start().0);
+        if written > 0 {
+            self.inner.write_pages(&run.first(written))?;
+        }
+        Err(WriteError {
+            written,
+            source: error.into(),
         })
     }
 
@@ -125,8 +155,8 @@ impl<B: Backend> Backend for FaultyBackend<B> {
     }
 
     fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError> {
-        let fault = self.begin(CallKind::Read, run.range())?;
-        let result = self.read_faulty(run, fault);
+        let strike = self.begin(CallKind::Read, run.range())?;
+        let result = self.read_faulty(run, strike);
         self.shared.park(Point::After(CallKind::Read), run.range());
         result
     }
@@ -137,19 +167,22 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         if self.shared.may_strike(CallKind::Read, run.range()) {
             return None;
         }
-        match self.shared.draw(CallKind::TryRead, run.range()) {
+        let strike = self.shared.draw(CallKind::TryRead, run.range());
+        match strike.map(|strike| strike.fault) {
             None => self.inner.try_read_pages(run),
-            Some(Fault::Error(error)) => Some(Err(error.into())),
+            Some(Fault::Error(error)) if strike.is_some_and(|strike| strike.range == run.range()) => {
+                Some(Err(error.into()))
+            }
+            Some(Fault::Error(_) | Fault::Short | Fault::Torn) => Some(self.read_faulty(run, strike)),
             Some(Fault::Panic) => injected_panic(CallKind::TryRead),
-            Some(fault @ (Fault::Short | Fault::Torn)) => Some(self.read_faulty(run, Some(fault))),
             // Waiting is what an inline read never does.
             Some(Fault::Delay(_) | Fault::Hang) => None,
         }
     }
 
     fn write_pages(&self, run: &WriteRun<'_>) -> Result<(), WriteError> {
-        let fault = self.begin(CallKind::Write, run.range())?;
-        let result = self.write_faulty(run, fault);
+        let strike = self.begin(CallKind::Write, run.range())?;
+        let result = self.write_faulty(run, strike);
         self.shared.park(Point::After(CallKind::Write), run.range());
         result
     }

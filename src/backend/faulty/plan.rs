@@ -35,7 +35,8 @@ impl CallKind {
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with this error, and nothing is done.
+    /// It fails with this error. Where the fault was set for a range of pages, only those fail: a
+    /// read supplies the others, a write stops before the first of them.
     Error(PageError),
     /// It takes that much longer.
     Delay(Duration),
@@ -102,6 +103,13 @@ impl FaultRates {
     }
 }
 
+/// A fault, and the pages of the call that it strikes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strike {
+    pub(super) fault: Fault,
+    pub(super) range: PageRange,
+}
+
 #[derive(Debug)]
 struct Rule {
     kind: CallKind,
@@ -112,6 +120,13 @@ struct Rule {
 impl Rule {
     fn covers(&self, kind: CallKind, range: PageRange) -> bool {
         self.kind == kind && self.range.overlaps(range)
+    }
+
+    fn strike(&self, call: PageRange) -> Strike {
+        Strike {
+            fault: self.fault,
+            range: self.range.intersection(call),
+        }
     }
 }
 
@@ -175,18 +190,19 @@ impl Plan {
     }
 
     /// The fault of the call that begins now: a script's, else a broken page's, else by chance.
-    pub(super) fn draw(&mut self, kind: CallKind, range: PageRange) -> Option<Fault> {
+    pub(super) fn draw(&mut self, kind: CallKind, range: PageRange) -> Option<Strike> {
         if let Some(at) = self.scripts.iter().position(|rule| rule.covers(kind, range)) {
-            return Some(self.scripts.remove(at).fault);
+            return Some(self.scripts.remove(at).strike(range));
         }
         if let Some(rule) = self.broken.iter().find(|rule| rule.covers(kind, range)) {
-            return Some(rule.fault);
+            return Some(rule.strike(range));
         }
         let rates = self.rates[kind.index()];
         if rates.is_quiet() {
             return None;
         }
-        rates.at(self.chance(kind, range.start()))
+        let fault = rates.at(self.chance(kind, range.start()))?;
+        Some(Strike { fault, range })
     }
 
     /// A number from 0 to 1 that depends on the seed, the kind, the page, and how often that was

@@ -211,7 +211,11 @@ impl KernelHost for LinuxHost {
     }
 
     fn stats(&self) -> StatsSnapshot {
-        self.shared.budget.stats()
+        let budget = &self.shared.budget;
+        let mut stats = budget.stats();
+        stats.resident_bytes = budget.used();
+        stats.resident_high_water = budget.high_water();
+        stats
     }
 
     fn describe(&self) -> String {

@@ -183,7 +183,7 @@ impl Object {
             .pages_around(offset, length)
             .unwrap_or_default();
         let pages = self.pages.range_mut(range.start()..range.end());
-        pages.filter(|(_, page)| matches!(page.state, PageState::Requested | PageState::Lent { asked: true }))
+        pages.filter(|(_, page)| page.is_awaited())
     }
 
     fn fill_zeros(&mut self, offset: u64, length: u64) {

@@ -5,6 +5,7 @@ use std::task::Poll;
 use super::access::{self, AccessError, Piece, pieces};
 use super::machine::Machine;
 use super::object::{Mapping, Stage};
+use super::page::Page;
 use super::{Mismatch, SimHost};
 use crate::mach::{Residency, Upcall};
 use crate::object::{CopyStrategy, PageIndex, PageRange, PortName, Prot, ShouldReturn};
@@ -40,6 +41,22 @@ pub struct SimPage {
     pub precious: bool,
     /// The accesses prohibited.
     pub lock: Prot,
+}
+
+impl SimPage {
+    fn of(page: &Page) -> Self {
+        let Page {
+            dirty,
+            precious,
+            lock,
+            ..
+        } = *page;
+        Self {
+            dirty,
+            precious,
+            lock,
+        }
+    }
 }
 
 /// An object's attributes (`memory_object_get_attributes`).
@@ -219,13 +236,48 @@ impl SimClient {
 
     /// What the kernel knows of a page; `None` if it has no bytes of it.
     pub fn page(&self, page: PageIndex) -> Option<SimPage> {
+        self.host
+            .with(|machine| machine.objects.get(&self.id)?.resident(page).map(SimPage::of))
+    }
+
+    /// The bytes of a page that is in the cache, without touching it.
+    pub fn peek(&self, page: PageIndex) -> Option<Vec<u8>> {
+        self.host
+            .with(|machine| Some(machine.objects.get(&self.id)?.resident(page)?.bytes.clone()))
+    }
+
+    /// True if the mapping shows pages of this object.
+    pub fn owns(&self, mapping: SimMapping) -> bool {
+        mapping.object == self.id
+    }
+
+    /// Every page that is in the cache.
+    pub fn pages(&self) -> Vec<(PageIndex, SimPage)> {
         self.host.with(|machine| {
-            let page = machine.objects.get(&self.id)?.resident(page)?;
-            Some(SimPage {
-                dirty: page.dirty,
-                precious: page.precious,
-                lock: page.lock,
-            })
+            let pages = machine
+                .objects
+                .get(&self.id)
+                .into_iter()
+                .flat_map(|object| &object.pages);
+            let resident = pages.filter(|(_, page)| page.is_resident());
+            resident
+                .map(|(index, page)| (*index, SimPage::of(page)))
+                .collect()
+        })
+    }
+
+    /// The pages that were asked for and neither supplied nor refused.
+    pub fn awaited(&self) -> Vec<PageIndex> {
+        self.host.with(|machine| {
+            let pages = machine
+                .objects
+                .get(&self.id)
+                .into_iter()
+                .flat_map(|object| &object.pages);
+            pages
+                .filter(|(_, page)| page.is_awaited())
+                .map(|(index, _)| *index)
+                .collect()
         })
     }
 
@@ -281,6 +333,11 @@ impl SimClient {
             }
             machine.check_senders(self.id);
         });
+    }
+
+    /// The pager's receive right goes, as if the pager had died.
+    pub fn kill_pager(&self) {
+        self.host.with(|machine| machine.pager_died(self.id));
     }
 
     /// A second kernel initialises the object; gives its control and name port.

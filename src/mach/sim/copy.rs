@@ -14,6 +14,15 @@ pub(super) struct PrivateCopy {
     /// The pages still to be copied before the mapping can be used: all of them, at first, where
     /// the copy strategy is none.
     eager: PageRange,
+    /// Made at once: when it is complete, it needs the object no more.
+    at_once: bool,
+}
+
+impl PrivateCopy {
+    /// True if nothing is left that must be taken from the object.
+    pub(super) fn is_complete(&self) -> bool {
+        self.at_once && self.eager.is_empty()
+    }
 }
 
 impl Object {
@@ -43,9 +52,11 @@ impl Machine {
             None | Some(CopyStrategy::None) => range,
             Some(CopyStrategy::Delay | CopyStrategy::Temporary) => PageRange::default(),
         };
+        let at_once = !eager.is_empty();
         let copy = Some(PrivateCopy {
             pages: BTreeMap::new(),
             eager,
+            at_once,
         });
         (id, self.add_mapping(id, Mapping { range, prot, copy }))
     }
@@ -96,6 +107,7 @@ impl Machine {
                 other @ (Touch::Pending | Touch::Failed { .. }) => return other,
             }
         }
+        self.end_use(id);
         Touch::Ready
     }
 

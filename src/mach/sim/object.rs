@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::copy::PrivateCopy;
 use super::oracle::Oracle;
-use super::page::{Page, PageState};
+use super::page::Page;
 use crate::mach::{ObjectSpec, Upcall};
 use crate::object::{CopyStrategy, PageIndex, PageRange, PortName, Prot};
 
@@ -90,14 +90,13 @@ impl Object {
 
     /// True if some client, or the pager itself, uses the pages.
     pub(super) fn in_use(&self) -> bool {
-        self.used_unmapped || !self.mappings.is_empty()
+        let complete = |mapping: &Mapping| mapping.copy.as_ref().is_some_and(PrivateCopy::is_complete);
+        self.used_unmapped || !self.mappings.values().all(complete)
     }
 
     /// True if a data request has not been answered.
     pub(super) fn awaits_pager(&self) -> bool {
-        self.pages
-            .values()
-            .any(|page| matches!(page.state, PageState::Requested | PageState::Lent { asked: true }))
+        self.pages.values().any(Page::is_awaited)
     }
 
     /// Sends a message to the pager; lost if the pager is dead.

@@ -83,6 +83,11 @@ impl Page {
         self.state == PageState::Resident
     }
 
+    /// True if a data request for the page has not been answered.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.state, PageState::Requested | PageState::Lent { asked: true })
+    }
+
     /// True if the page occupies a frame or has one reserved.
     pub(super) fn has_frame(&self) -> bool {
         match self.state {

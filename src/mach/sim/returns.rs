@@ -61,6 +61,13 @@ impl Machine {
             let Some(worth) = object.apply_lock(index, order) else {
                 continue;
             };
+            let wired = object.pages.get(&index).is_some_and(|page| page.wired);
+            if wired && order.flush {
+                // It cannot go: it is returned by itself, and stays.
+                object.return_run(run.take(), order.flush, lend);
+                object.send_return(PageRange::single(index), worth, true, lend);
+                continue;
+            }
             match run {
                 Some((range, kind)) if range.end() == index && kind == worth && range.len() < longest => {
                     run = Some((PageRange::new(range.start(), index.next()), kind));
