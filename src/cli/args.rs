@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::{self, BenchArgs};
 use super::pattern::Pattern;
 use super::size::Size;
 
@@ -48,9 +48,9 @@ pub(crate) enum Command {
     /// Page a file of yours, and check every byte
     #[command(long_about = PAGE, after_help = AFTER)]
     Page(PageArguments),
-    /// Measure the pager against raw userfaultfd and mmap; `bench --help` tells more
-    #[command(disable_help_flag = true)]
-    Bench(BenchArguments),
+    /// Measure the pager against raw userfaultfd and mmap
+    #[command(after_help = bench::AFTER)]
+    Bench(BenchArgs),
 }
 
 /// What both jobs take.
@@ -121,14 +121,6 @@ impl PageArguments {
             0.0
         }
     }
-}
-
-/// What `bench` takes, in its own words.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct BenchArguments {
-    /// See `actor-pager bench --help`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) rest: Vec<OsString>,
 }
 
 impl Default for DemoArguments {

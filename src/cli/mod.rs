@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod bench;
 mod contents;
 mod demo;
 mod disk;
@@ -37,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
         None => conclude(demo::run(&DemoArguments::default()), false),
         Some(Command::Demo(arguments)) => conclude(demo::run(&arguments), arguments.job.json),
         Some(Command::Page(arguments)) => conclude(page::run(&arguments), arguments.job.json),
-        Some(Command::Bench(_)) => ExitCode::from(2),
+        Some(Command::Bench(arguments)) => bench::main(&arguments),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a measurement could not be made.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -36,4 +37,29 @@ pub(crate) enum BenchError {
     #[cfg(not(target_os = "linux"))]
     #[error("the raw handlers need userfaultfd; run the bench on Linux")]
     NotLinux,
+}
+
+impl BenchError {
+    /// The program's exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::NoSuchRow(_) => 2,
+            Self::File { .. } | Self::Open(_) => 3,
+            Self::System(_) | Self::Start(_) | Self::Create(_) | Self::Map(_) => 4,
+            Self::Sync(_) | Self::Call(_) | Self::State(_) => 1,
+            #[cfg(not(target_os = "linux"))]
+            Self::NotLinux => 4,
+        }
+    }
+
+    /// The whole sentence, with what lies behind it.
+    pub(crate) fn sentence(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            sentence.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        sentence
+    }
 }

@@ -25,12 +25,14 @@ mod store;
 mod sys;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Args;
 
-pub(crate) use error::BenchError;
+use error::BenchError;
 
-const AFTER: &str = "\
+/// What `--help` says after the options.
+pub(crate) const AFTER: &str = "\
 Each row is measured in rounds that alternate between a minimal userfaultfd handler (raw), the library \
 (ours) and, for information, a plain mapping of a file (mmap). The figures are medians, in microseconds \
 for each page accessed; for state_bytes they are bytes for each page touched.
@@ -38,9 +40,8 @@ for each page accessed; for state_bytes they are bytes for each page touched.
 Rows: random_hot_8 random_hot_1 minor_8 random_pool_8 sequential evict_read_8 evict_write_8 sync_25 \
 first_write state_bytes";
 
-/// Measures the pager against raw userfaultfd and mmap.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "actor-pager bench", after_help = AFTER, max_term_width = 100)]
+/// The arguments of `bench`.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Fewer accesses and rounds: under two minutes in all
     #[arg(long)]
@@ -62,14 +63,25 @@ pub(crate) struct BenchArgs {
     pub(crate) save: Option<PathBuf>,
 }
 
+/// Measures, and says what went wrong if it cannot.
+pub(crate) fn main(args: &BenchArgs) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.sentence());
+            ExitCode::from(error.code())
+        }
+    }
+}
+
 /// Measures, and prints each row when it is done.
 #[cfg(target_os = "linux")]
-pub(crate) fn run(args: &BenchArgs) -> Result<(), BenchError> {
+fn run(args: &BenchArgs) -> Result<(), BenchError> {
     figures::run(args)
 }
 
 /// Measures nothing: there is nothing to compare with.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn run(_args: &BenchArgs) -> Result<(), BenchError> {
+fn run(_args: &BenchArgs) -> Result<(), BenchError> {
     Err(BenchError::NotLinux)
 }

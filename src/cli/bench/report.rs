@@ -97,7 +97,13 @@ mod tests {
 
     #[test]
     fn the_bar_passes_the_mark_only_where_the_ratio_is_too_high() {
-        let full = |ours| bar(figures(ours).ratio(), 1.25).chars().collect::<Vec<_>>().iter().rposition(|&at| at == '█');
+        let full = |ours| {
+            bar(figures(ours).ratio(), 1.25)
+                .chars()
+                .collect::<Vec<_>>()
+                .iter()
+                .rposition(|&at| at == '█')
+        };
         assert!(full(12.0) < Some(BAR * 2 / 3));
         assert!(full(20.0) > Some(BAR * 2 / 3));
         assert_eq!(bar(1000.0, 1.0).chars().count(), BAR);
