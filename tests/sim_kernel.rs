@@ -419,3 +419,58 @@ fn equal_seeds_evict_equal_pages() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn a_pager_that_forgot_everything_is_told_everything_again() {
+    let options = SimOptions {
+        lend_returns: true,
+        ..SimOptions::default()
+    };
+    let mut hand = Hand::ready(options);
+    for page in 0..3 {
+        hand.fill(page, page as u8);
+        assert!(hand.write(page, 10 + page as u8).is_ready());
+    }
+    hand.lock(pages(0, 1), ShouldReturn::Dirty, false);
+    hand.client.evict(pages(1, 1));
+    hand.supply(4, &[4; PAGE as usize], Prot::WRITE, false);
+    assert!(hand.read(3).is_pending() && hand.write(4, 1).is_pending());
+    assert_eq!(
+        hand.said().len(),
+        5,
+        "two returns, a completion, a request, an unlock"
+    );
+
+    let before = hand.control;
+    hand.object.reissue();
+    assert_eq!(hand.said(), ["init", "return 1+1 dirty=true copy=false"]);
+    (hand.control, _) = hand.client.ports();
+    assert_ne!(hand.control, before, "late calls of the pager before are refused");
+    let ready = Call::Ready {
+        control: hand.control,
+        may_cache: false,
+        copy_strategy: CopyStrategy::None,
+    };
+    hand.object.call(ready).unwrap();
+    assert_eq!(hand.said(), ["request 3+1 read", "unlock 4 read|write"]);
+    assert_eq!(hand.client.residency().dirty, 2, "pages 0 and 2");
+    hand.fill(3, 33);
+    assert_eq!(hand.read(3), Poll::Ready(Ok(33)));
+    hand.lock(pages(0, 64), ShouldReturn::Dirty, false);
+    assert_eq!(
+        hand.said(),
+        [
+            "return 0+1 dirty=true copy=true",
+            "return 2+1 dirty=true copy=true",
+            "lock completed"
+        ]
+    );
+    assert!(hand.client.mismatches().is_empty());
+}
+
+#[test]
+fn a_pager_that_nobody_uses_is_told_nothing() {
+    let mut object = SimHost::new(SimOptions::default()).create(spec());
+    object.reissue();
+    assert!(object.take_upcalls().is_empty());
+}

@@ -57,6 +57,18 @@ pub trait Kernel: Send {
 
     /// Returned pages are needed no more (`vm_deallocate`).
     fn release(&mut self, _data: &PageData, _range: PageRange) {}
+
+    /// A pager that knows nothing takes the place of the one before: says everything again.
+    ///
+    /// What was asked of the pager and what was returned to it is forgotten. If the object is in use,
+    /// `Init` comes with a new control port (the old one is not known any more), then returns of the
+    /// pages that were neither released nor given back, and after `Ready` the requests that threads
+    /// still wait for. Pages of which the kernel kept a copy are dirty again instead. Errors not yet
+    /// seen stay. Whatever watches descriptors is made anew by the next `poll_upcalls`, which may be in
+    /// another runtime.
+    ///
+    /// Writes to the store begun before must have ended: nothing holds their pages still any more.
+    fn reissue(&mut self);
 }
 
 /// The clients' side of an object: mappings, and copies that never fault.

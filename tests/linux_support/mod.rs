@@ -45,6 +45,9 @@ pub(crate) struct Server {
     /// Returns that were not released yet, where the test wants so.
     pub(crate) held: Vec<PageData>,
     pub(crate) completed: u64,
+    /// Requests are counted, not answered.
+    pub(crate) deaf: bool,
+    pub(crate) unheard: u64,
 }
 
 /// A running pager.
@@ -97,6 +100,8 @@ impl Pager {
             size,
             held: Vec::new(),
             completed: 0,
+            deaf: false,
+            unheard: 0,
         };
         let thread = std::thread::spawn(move || serve(server, inbox));
         Self {
@@ -314,6 +319,9 @@ impl Server {
                     copy_strategy: CopyStrategy::None,
                 };
                 self.kernel.call(call).unwrap();
+            }
+            Upcall::DataRequest { length, .. } if self.deaf => {
+                self.unheard += length / self.size.bytes();
             }
             Upcall::DataRequest { offset, length, .. } => self.request(offset, length),
             Upcall::DataReturn {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::object::{LinuxObject, Phase};
-use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITING};
+use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
 use crate::object::{PageIndex, PageRange};
 
 /// Pages that are given up together, at least.
@@ -164,7 +164,7 @@ impl LinuxObject {
         for page in run.iter() {
             let lent = self.table.has(page, LENT);
             let left = if lent {
-                self.table.get(page) & (LENT | WRITING)
+                self.table.get(page) & (LENT | WRITING | UNSAVED)
             } else {
                 0
             };

@@ -10,6 +10,7 @@
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
 //! | `budget` | the bound, shared by the objects of a host |
 //! | `uffd`, `view`, `memory` | the only files that say `unsafe` |
+//! | `reissue` | says everything again to a pager that knows nothing |
 //! | `probe` | what the machine can do |
 
 mod budget;
@@ -23,6 +24,7 @@ mod object;
 mod page_table;
 mod poison;
 mod probe;
+mod reissue;
 mod returns;
 mod space;
 mod spaces;

@@ -350,6 +350,10 @@ impl Kernel for LinuxObject {
             self.take_back(range);
         }
     }
+
+    fn reissue(&mut self) {
+        self.say_again();
+    }
 }
 
 impl Drop for LinuxObject {

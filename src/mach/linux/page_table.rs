@@ -16,6 +16,8 @@ pub(super) mod flag {
     pub(in super::super) const LENT: u8 = 16;
     /// Being written to the store: nobody may change it.
     pub(in super::super) const WRITING: u8 = 32;
+    /// Lent, and the store does not have it yet.
+    pub(in super::super) const UNSAVED: u8 = 64;
 }
 use flag::{DIRTY, LENT, RESIDENT};
 

@@ -2,7 +2,7 @@
 
 use super::evict::LONGEST_RUN;
 use super::object::LinuxObject;
-use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITE_LOCKED, WRITING};
+use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
 use super::waits::Stage;
 use crate::mach::message::{PageData, Upcall};
 use crate::object::{PageIndex, PageRange, Prot, ShouldReturn};
@@ -123,12 +123,18 @@ impl LinuxObject {
             } else {
                 DIRTY | PRECIOUS | RESIDENT | WRITE_LOCKED
             };
-            self.table.put(page, (bits | LENT) & !gone);
+            let unsaved = if dirty { UNSAVED } else { 0 };
+            self.table.put(page, (bits | LENT | unsaved) & !gone);
             if !keep {
                 self.policy_removed(page);
                 self.ask_again(page);
             }
         }
+        self.say_return(run, dirty, keep);
+    }
+
+    /// Says that pages, which are lent from now on, come back.
+    pub(super) fn say_return(&mut self, run: PageRange, dirty: bool, kernel_copy: bool) {
         let offset = run.offset(self.size);
         let data = PageData::Cached {
             memory: self.memory.clone(),
@@ -141,7 +147,7 @@ impl LinuxObject {
             offset,
             data,
             dirty,
-            kernel_copy: keep,
+            kernel_copy,
         });
     }
 
@@ -152,7 +158,10 @@ impl LinuxObject {
         while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, again) {
             rest = PageRange::new(run.end(), rest.end());
             self.spaces.protect_everywhere(run);
-            run.iter().for_each(|page| self.table.clear(page, DIRTY));
+            for page in run.iter() {
+                self.table.clear(page, DIRTY);
+                self.table.set(page, UNSAVED);
+            }
         }
         for page in range.iter() {
             if self.table.has(page, LENT) {
@@ -197,7 +206,7 @@ impl LinuxObject {
             }
             return false;
         }
-        self.table.clear(page, LENT | WRITING);
+        self.table.clear(page, LENT | WRITING | UNSAVED);
         true
     }
 }

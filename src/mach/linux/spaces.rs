@@ -67,6 +67,13 @@ impl Spaces {
         self.list.iter().flatten().map(|space| &space.uffd)
     }
 
+    /// The next poll watches anew, perhaps in another runtime.
+    pub(super) fn unwatch(&mut self) {
+        for space in self.list.iter_mut().flatten() {
+            space.watch = None;
+        }
+    }
+
     /// True if there is a mapping in any process.
     pub(super) fn any_mapping(&self) -> bool {
         self.list

@@ -121,6 +121,13 @@ impl Waits {
         None
     }
 
+    /// Every page that is waited for, in order.
+    pub(super) fn all(&self) -> Vec<PageIndex> {
+        let mut pages: Vec<_> = self.pages.keys().map(|&page| PageIndex(page)).collect();
+        pages.sort_unstable();
+        pages
+    }
+
     /// Ends the wait for a page.
     pub(super) fn take(&mut self, page: PageIndex) -> Option<Wait> {
         if self.pages.is_empty() {

@@ -25,6 +25,7 @@ impl Machine {
             } => {
                 let object = self.known(id, control)?;
                 object.set_attributes(may_cache, copy_strategy);
+                object.ask_again();
             }
             Call::DataSupply {
                 control,

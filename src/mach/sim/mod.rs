@@ -22,6 +22,7 @@ mod options;
 mod oracle;
 mod page;
 mod pager_side;
+mod reissue;
 mod returns;
 mod rng;
 mod supply;

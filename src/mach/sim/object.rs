@@ -58,6 +58,8 @@ pub(super) struct Object {
     pub(super) senders_watched: bool,
     /// The pager's receive right exists.
     pub(super) pager_alive: bool,
+    /// What is waited for is to be asked for again once the pager is ready.
+    pub(super) ask_again: bool,
     /// Other kernels that initialised the object: control and name port.
     pub(super) foreign: BTreeSet<(PortName, PortName)>,
     pub(super) upcalls: VecDeque<Upcall>,
@@ -81,6 +83,7 @@ impl Object {
             send_rights: 0,
             senders_watched: false,
             pager_alive: true,
+            ask_again: false,
             foreign: BTreeSet::new(),
             upcalls: VecDeque::new(),
             waker: None,

@@ -38,6 +38,8 @@ pub(super) struct Page {
     pub(super) refused: Option<PageError>,
     /// Returns of this page that the pager has not released.
     pub(super) loans: u32,
+    /// One of those returns was dirty.
+    pub(super) unsaved: bool,
 }
 
 /// What a return would say of a page.
@@ -65,6 +67,7 @@ impl Page {
             born,
             refused: None,
             loans: 0,
+            unsaved: false,
         }
     }
 
@@ -93,6 +96,14 @@ impl Page {
         match self.state {
             PageState::Requested | PageState::Resident | PageState::Lent { .. } => true,
             PageState::Failed(_) => false,
+        }
+    }
+
+    /// True if a data request is out.
+    pub(super) fn is_asked_for(&self) -> bool {
+        match self.state {
+            PageState::Requested | PageState::Lent { asked: true } => true,
+            PageState::Resident | PageState::Failed(_) | PageState::Lent { asked: false } => false,
         }
     }
 

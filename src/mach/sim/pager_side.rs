@@ -77,6 +77,10 @@ impl Kernel for SimObject {
             self.host.with(|machine| machine.release(self.id, range));
         }
     }
+
+    fn reissue(&mut self) {
+        self.host.with(|machine| machine.reissue(self.id));
+    }
 }
 
 impl Client for SimObject {

@@ -148,6 +148,7 @@ impl Object {
         let Some(page) = self.pages.get_mut(&index) else {
             return;
         };
+        page.unsaved |= lend && page.dirty;
         page.dirty = false;
         page.loans += u32::from(lend);
         if !kernel_copy {
@@ -178,6 +179,7 @@ impl Object {
         if page.loans > 0 {
             return;
         }
+        page.unsaved = false;
         match page.state {
             PageState::Lent { asked: true } => page.state = PageState::Requested,
             PageState::Lent { asked: false } => {

@@ -94,9 +94,11 @@ impl Machine {
             object.oracle.learn(index, bytes);
         }
         let precious = supply.precious || object.spec.notify_on_evict;
-        let loans = object.pages.get(&index).map_or(0, |page| page.loans);
+        let before = object.pages.get(&index);
+        let (loans, unsaved) = before.map_or((0, false), |page| (page.loans, page.unsaved));
         let page = Page {
             loans,
+            unsaved,
             ..Page::supplied(bytes.to_vec(), supply.lock, precious, born)
         };
         object.pages.insert(index, page);
