@@ -194,6 +194,9 @@ impl MemoryObject {
 
     pub(crate) fn end_unlock(&mut self, page: PageIndex, control: PortName, result: Result<(), PageError>) {
         let known = self.pages.get(page);
+        if self.sessions.control() != Some(control) {
+            return self.set_state(page, PageState::Absent);
+        }
         let unsaved = known.state.is_unsaved();
         let flushing = matches!(known.state, PageState::Unlocking { flushing: true, .. });
         let state = PageState::Resident {

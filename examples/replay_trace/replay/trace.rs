@@ -1,0 +1,108 @@
+//! A recorded trace, as far as it is replayed. The format is JSON, one file a trace.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// A recording of the original library.
+pub struct Trace {
+    pub name: String,
+    pub defect: bool,
+    pub undefined: bool,
+    /// Thread schedules with another outcome were seen.
+    pub unsteady: bool,
+    pub legal_kernel: bool,
+    pub workers: bool,
+    pub bulk: bool,
+    pub notify_on_evict: bool,
+    pub may_cache: bool,
+    pub copy_strategy: String,
+    pub extent: (u64, u64),
+    pub store: Vec<(u64, String)>,
+    pub end_store: Option<Vec<(u64, String)>>,
+    pub steps: Vec<Step>,
+    /// The pager of each step.
+    pub owners: BTreeMap<u64, String>,
+}
+
+/// One step: what is scripted, what is done, and what the original did then.
+pub struct Step {
+    pub number: u64,
+    pub answers: Vec<Value>,
+    pub action: Value,
+    pub then: Vec<Value>,
+}
+
+impl Trace {
+    /// Reads a trace; says what is wrong with it otherwise.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let json: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        let name = json["name"].as_str().ok_or("the trace has no name")?.to_owned();
+        let steps = json["steps"].as_array().ok_or("the trace has no steps")?;
+        let pager = &json["pager"];
+        Ok(Self {
+            name,
+            defect: json["defect"].is_string(),
+            undefined: !json["undefined_behaviour"].is_null() && json["undefined_behaviour"] != false,
+            unsteady: json["schedules"]["other_outcome"].as_u64().unwrap_or(0) > 0,
+            legal_kernel: json["legal_kernel"] != false,
+            workers: json["delivery"] == "workers",
+            bulk: json["bulk_write"] == "scripted",
+            notify_on_evict: truth(&pager["notify_on_evict"]),
+            may_cache: truth(&pager["may_cache"]),
+            copy_strategy: text_of(&pager["copy_strategy"]),
+            extent: (
+                number(&pager["extent"]["offset"]),
+                number(&pager["extent"]["size"]),
+            ),
+            store: pages(&json["backing_store"]).unwrap_or_default(),
+            end_store: pages(&json["end_backing_store"]),
+            steps: steps.iter().enumerate().map(step).collect(),
+            owners: steps.iter().filter_map(owner).collect(),
+        })
+    }
+}
+
+fn owner(json: &Value) -> Option<(u64, String)> {
+    Some((number(&json["step"]), json["do"]["pager"].as_str()?.to_owned()))
+}
+
+fn step((at, json): (usize, &Value)) -> Step {
+    Step {
+        number: json["step"].as_u64().unwrap_or(at as u64),
+        answers: json["answers"].as_array().cloned().unwrap_or_default(),
+        action: json["do"].clone(),
+        then: json["then"].as_array().cloned().unwrap_or_default(),
+    }
+}
+
+fn pages(json: &Value) -> Option<Vec<(u64, String)>> {
+    let pages = json.as_object()?.iter();
+    Some(
+        pages
+            .filter_map(|(page, tag)| Some((page.parse().ok()?, text_of(tag))))
+            .collect(),
+    )
+}
+
+/// A truth value, written as a number in places.
+pub fn truth(json: &Value) -> bool {
+    json.as_bool().unwrap_or_else(|| json.as_i64().unwrap_or(0) != 0)
+}
+
+/// A number; 0 if there is none.
+pub fn number(json: &Value) -> u64 {
+    json.as_u64().unwrap_or(0)
+}
+
+/// A text; empty if there is none.
+pub fn text_of(json: &Value) -> String {
+    json.as_str().unwrap_or_default().to_owned()
+}
+
+/// A list of texts.
+pub fn texts(json: &Value) -> Vec<String> {
+    json.as_array()
+        .map(|list| list.iter().map(text_of).collect())
+        .unwrap_or_default()
+}

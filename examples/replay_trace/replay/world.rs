@@ -1,0 +1,354 @@
+//! The surroundings of the core in a replay: pagers, their stores, threads, the bucket's queue.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use actor_pager::object::{
+    CopyStrategy, DataId, Event, FailedPagePolicy, MemoryObject, ObjectOptions, PageIndex, PageRange,
+    PageSize, PortName, References, Refusal, RequestToken,
+};
+use serde_json::Value;
+
+use super::answers::Answers;
+use super::canon::{Seen, What};
+use super::jobs::{Held, Thread};
+use super::trace::Trace;
+
+/// Page memory that the core names.
+pub struct Memory {
+    pub first: u64,
+    pub tags: Vec<String>,
+    /// The step that the data came with.
+    pub thread: u64,
+    /// It came from the kernel or a user, not from a read.
+    pub returned: bool,
+    /// Pages that were neither supplied nor released nor handed back yet.
+    pub left: BTreeSet<u64>,
+    /// Outcomes of writes that were tried and not yet asked for.
+    pub outcomes: BTreeMap<u64, Option<String>>,
+}
+
+/// Something that waits for its turn on a page, as the kernel sent it.
+pub enum Arrival {
+    Request(u64),
+    Unlock(u64),
+    Return(DataId),
+}
+
+/// One pager with its surroundings.
+pub struct PagerSim {
+    pub name: String,
+    pub object: MemoryObject,
+    pub references: References,
+    pub store: BTreeMap<u64, String>,
+    pub memory: Vec<Memory>,
+    pub arrivals: BTreeMap<u64, VecDeque<Arrival>>,
+    /// Lock requests that the kernel will confirm: offset, length, and whether it stands for two.
+    pub confirmations: Vec<(u64, u64, bool)>,
+    /// Calls that have not returned: name and step.
+    pub calls: BTreeMap<RequestToken, (String, u64)>,
+    pub inbox: VecDeque<(u64, Value)>,
+    pub handling: Option<u64>,
+    pub port_destroyed: bool,
+    /// The newest data of each page that the kernel returned, in order.
+    pub returned: BTreeMap<u64, Vec<String>>,
+    /// Pages whose last write failed, and those that were written well after that.
+    pub bad: BTreeSet<u64>,
+    pub healed: BTreeSet<u64>,
+    pub shutting_down: bool,
+    /// What a shutdown handed back.
+    pub handed_back: BTreeMap<u64, String>,
+    /// Attribute changes that the kernel has not confirmed.
+    pub attribute_confirmations: Vec<(bool, CopyStrategy)>,
+    /// Pages whose unlock was refused, and later granted.
+    pub unlocked: BTreeSet<u64>,
+    /// Tags of the pages that users offered.
+    pub offered: BTreeSet<String>,
+    /// Pages that a flush was asked to drop.
+    pub flushed: BTreeSet<u64>,
+}
+
+/// Everything of one replay.
+pub struct World {
+    pub pagers: Vec<PagerSim>,
+    pub ports: Vec<String>,
+    pub answers: Answers,
+    pub threads: BTreeMap<u64, Thread>,
+    pub held: Vec<Held>,
+    pub log: Vec<Seen>,
+    pub bulk: bool,
+    pub workers: bool,
+    pub started: bool,
+    pub inhibited: Option<u64>,
+    pub inhibit_done: bool,
+    pub late: Vec<(usize, u64, Value)>,
+    pub extent: (u64, u64),
+    pub options: ObjectOptions,
+    pub first_store: BTreeMap<u64, String>,
+    /// Why messages and calls of this step were refused.
+    pub refused: Vec<Refusal>,
+    /// Tags of the pages that users offered.
+    pub offered: BTreeSet<String>,
+    /// Pages whose data was kept at some time, by tag.
+    pub kept_once: BTreeSet<String>,
+    /// What broke an invariant of the replay.
+    pub broken: Vec<String>,
+    next_token: u64,
+}
+
+/// Every page there can be.
+pub const ALL: PageRange = PageRange::new(PageIndex(0), PageIndex(u64::MAX));
+
+/// As many objects as the original's workers handle at once.
+const WORKERS: usize = 10;
+
+impl World {
+    pub fn new(trace: &Trace) -> Self {
+        let mut options = ObjectOptions::new(PageSize::KIB_4);
+        options.may_cache = trace.may_cache;
+        options.copy_strategy = copy_strategy(&trace.copy_strategy);
+        options.notify_on_evict = trace.notify_on_evict;
+        options.failed_page = FailedPagePolicy::Error;
+        options.retry_on_sync = false;
+        Self {
+            pagers: Vec::new(),
+            ports: vec!["null".to_owned()],
+            answers: Answers::default(),
+            threads: BTreeMap::new(),
+            held: Vec::new(),
+            log: Vec::new(),
+            bulk: trace.bulk,
+            workers: trace.workers,
+            started: !trace.workers,
+            inhibited: None,
+            inhibit_done: false,
+            late: Vec::new(),
+            extent: trace.extent,
+            options,
+            first_store: trace.store.iter().cloned().collect(),
+            refused: Vec::new(),
+            offered: BTreeSet::new(),
+            kept_once: BTreeSet::new(),
+            broken: Vec::new(),
+            next_token: 0,
+        }
+    }
+
+    pub fn create(&mut self, name: &str) {
+        self.pagers.push(PagerSim {
+            name: name.to_owned(),
+            object: MemoryObject::new(self.options),
+            references: References::new(),
+            store: self.first_store.clone(),
+            memory: Vec::new(),
+            arrivals: BTreeMap::new(),
+            confirmations: Vec::new(),
+            calls: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            handling: None,
+            port_destroyed: false,
+            returned: BTreeMap::new(),
+            bad: BTreeSet::new(),
+            healed: BTreeSet::new(),
+            shutting_down: false,
+            handed_back: BTreeMap::new(),
+            attribute_confirmations: Vec::new(),
+            unlocked: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            flushed: BTreeSet::new(),
+        });
+    }
+
+    pub fn pager(&self, action: &Value) -> Option<usize> {
+        let name = action["pager"].as_str().unwrap_or("P0");
+        self.pagers.iter().position(|pager| pager.name == name)
+    }
+
+    pub fn port(&mut self, name: &str) -> PortName {
+        let at = self
+            .ports
+            .iter()
+            .position(|port| port == name)
+            .unwrap_or_else(|| {
+                self.ports.push(name.to_owned());
+                self.ports.len() - 1
+            });
+        PortName(at as u64)
+    }
+
+    pub fn port_name(&self, port: PortName) -> String {
+        self.ports.get(port.0 as usize).cloned().unwrap_or_default()
+    }
+
+    pub fn token(&mut self, pager: usize, call: &str, step: u64) -> RequestToken {
+        self.next_token += 1;
+        let token = RequestToken(self.next_token);
+        self.pagers[pager].calls.insert(token, (call.to_owned(), step));
+        token
+    }
+
+    /// Notes an event of a thread; a thread that is held is not seen to go on.
+    pub fn see(&mut self, pager: usize, thread: u64, what: What) {
+        let pager = self.pagers[pager].name.clone();
+        let seen = Seen { pager, what };
+        match self
+            .threads
+            .get_mut(&thread)
+            .and_then(|thread| thread.unseen.as_mut())
+        {
+            Some(unseen) => unseen.push(seen),
+            None => self.log.push(seen),
+        }
+    }
+
+    /// Feeds the core one event and carries its effects out, as thread `thread`.
+    pub fn feed(&mut self, pager: usize, thread: u64, event: Event) {
+        let mut effects = Vec::new();
+        self.pagers[pager].object.handle(event, &mut effects);
+        if let Err(broken) = self.pagers[pager].object.check_invariants() {
+            self.broken.push(broken);
+        }
+        for effect in effects {
+            self.carry_out(pager, thread, effect);
+        }
+        self.note_kept(pager);
+    }
+
+    fn note_kept(&mut self, pager: usize) {
+        let sim = &self.pagers[pager];
+        let kept = sim
+            .object
+            .kept_pages(ALL)
+            .map(|kept| sim.tag(kept.data, kept.page));
+        self.kept_once.extend(kept);
+    }
+
+    /// Lets everything run that can.
+    pub fn run(&mut self) {
+        loop {
+            let mut moved = self.deliver_some();
+            let threads: Vec<u64> = self.threads.keys().copied().collect();
+            for thread in threads {
+                while self.step_thread(thread) {
+                    moved = true;
+                }
+                moved |= self.finish_thread(thread);
+            }
+            moved |= self.finish_inhibit();
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Takes messages out of the queues: one of an object at a time.
+    fn deliver_some(&mut self) -> bool {
+        let mut moved = false;
+        for pager in 0..self.pagers.len() {
+            let busy = self
+                .pagers
+                .iter()
+                .filter(|pager| pager.handling.is_some())
+                .count();
+            if !self.started || self.pagers[pager].handling.is_some() || busy >= WORKERS {
+                continue;
+            }
+            if let Some((step, action)) = self.pagers[pager].inbox.pop_front() {
+                self.pagers[pager].handling = Some(step);
+                self.begin_message(pager, step, &action);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    fn finish_inhibit(&mut self) -> bool {
+        let idle = self
+            .pagers
+            .iter()
+            .all(|pager| pager.handling.is_none() && pager.inbox.is_empty());
+        let Some(step) = self.inhibited.filter(|_| idle && !self.inhibit_done) else {
+            return false;
+        };
+        self.inhibit_done = true;
+        self.see_return(step, "inhibit_workers", "success");
+        true
+    }
+
+    pub fn see_return(&mut self, step: u64, call: &str, result: &str) {
+        self.log.push(Seen {
+            pager: "P0".to_owned(),
+            what: What::Returned {
+                call: call.to_owned(),
+                step,
+                result: result.to_owned(),
+            },
+        });
+    }
+}
+
+impl PagerSim {
+    pub fn new_memory(&mut self, first: u64, tags: Vec<String>, thread: u64, returned: bool) -> DataId {
+        let left = (first..first + tags.len() as u64).collect();
+        self.memory.push(Memory {
+            first,
+            tags,
+            thread,
+            returned,
+            left,
+            outcomes: BTreeMap::new(),
+        });
+        DataId(self.memory.len() as u32 - 1)
+    }
+
+    pub fn tag(&self, data: DataId, page: PageIndex) -> String {
+        let memory = &self.memory[data.0 as usize];
+        let at = page.0.wrapping_sub(memory.first) as usize;
+        memory.tags.get(at).cloned().unwrap_or_default()
+    }
+
+    /// A page of memory goes where it ends: once only.
+    pub fn end_page(&mut self, data: DataId, page: PageIndex) -> bool {
+        self.memory[data.0 as usize].left.remove(&page.0)
+    }
+
+    /// Pages of which the core knows something.
+    pub fn known(&self) -> Vec<u64> {
+        let mut pages = Vec::new();
+        self.object.known_pages(ALL, &mut pages);
+        pages.into_iter().map(|page| page.0).collect()
+    }
+
+    pub fn is_busy(&self, page: u64) -> bool {
+        self.object.page_state(PageIndex(page)).is_busy()
+    }
+
+    /// What is stored was offered by a user.
+    pub fn offered_stored(&self, page: u64) -> bool {
+        self.offered.contains(&self.stored(page))
+    }
+
+    pub fn stored(&self, page: u64) -> String {
+        self.store
+            .get(&page)
+            .cloned()
+            .unwrap_or_else(|| format!("D{page}"))
+    }
+}
+
+pub fn copy_strategy(name: &str) -> CopyStrategy {
+    match name {
+        "CALL" => CopyStrategy::Call,
+        "DELAY" => CopyStrategy::Delay,
+        "TEMPORARY" => CopyStrategy::Temporary,
+        _ => CopyStrategy::None,
+    }
+}
+
+pub fn copy_name(strategy: CopyStrategy) -> &'static str {
+    match strategy {
+        CopyStrategy::None => "NONE",
+        CopyStrategy::Call => "CALL",
+        CopyStrategy::Delay => "DELAY",
+        CopyStrategy::Temporary => "TEMPORARY",
+    }
+}
