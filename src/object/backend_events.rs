@@ -146,21 +146,19 @@ impl MemoryObject {
     fn page_written(&mut self, page: PageIndex, write: EndedWrite) {
         self.locks.write_ended(page, write.seq, None);
         self.set_error(page, None);
-        let kept_by_kernel = matches!(
-            self.page_state(page),
-            PageState::Returning {
-                kernel_copy: true,
-                ..
-            }
-        );
+        let (kernel_copy, told) = self.copy_of(page);
         if self.answer_from(page, write) {
             return;
         }
         self.release(page, write.data);
-        if kept_by_kernel {
-            self.set_state(page, PageState::CLEAN);
+        let state = if kernel_copy {
+            PageState::CLEAN
         } else {
-            self.evicted(page);
+            PageState::Absent
+        };
+        self.set_state(page, state);
+        if !kernel_copy && !told {
+            self.tell_evicted(page);
         }
     }
 
@@ -177,22 +175,33 @@ impl MemoryObject {
         true
     }
 
+    /// Whether the kernel kept a copy of a page that was written; if not, whether that was told.
+    fn copy_of(&self, page: PageIndex) -> (bool, bool) {
+        match self.page_state(page) {
+            PageState::Returning {
+                kernel_copy, told, ..
+            } => (kernel_copy, told),
+            PageState::Absent
+            | PageState::Filling
+            | PageState::Resident { .. }
+            | PageState::Unlocking { .. }
+            | PageState::Failed { .. } => (false, true),
+        }
+    }
+
     fn page_not_written(&mut self, page: PageIndex, write: EndedWrite, error: PageError) {
-        let told = self.locks.write_ended(page, write.seq, Some(error));
-        if !told {
+        let (kernel_copy, told) = self.copy_of(page);
+        let reported = self.locks.write_ended(page, write.seq, Some(error));
+        if !reported {
             self.failures.report_later(page, error);
         }
-        let kernel_copy = matches!(
-            self.page_state(page),
-            PageState::Returning {
-                kernel_copy: true,
-                ..
-            }
-        );
         self.failures.keep(page, Kept::Here(write.data));
         self.set_state(page, PageState::Failed { kernel_copy });
         self.set_error(page, Some(error));
         self.batches.push(page, Action::WriteFailed { error });
+        if !kernel_copy && !told {
+            self.tell_evicted(page);
+        }
     }
 
     fn pages_unlocked(&mut self, id: OpId, result: Result<(), PageError>, effects: &mut Vec<Effect>) {

@@ -110,9 +110,12 @@ impl MemoryObject {
                 unsaved: false,
                 flushing: false,
             },
-            PageState::Returning { .. } => PageState::Returning {
+            PageState::Returning {
+                kernel_copy, told, ..
+            } => PageState::Returning {
                 kernel_copy: false,
                 flushing: false,
+                told: told || kernel_copy,
             },
             PageState::Failed { .. } => PageState::Failed { kernel_copy: false },
             PageState::Absent | PageState::Filling => known.state,

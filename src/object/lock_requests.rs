@@ -115,7 +115,7 @@ impl MemoryObject {
         for (page, kept) in kept {
             if let (Kept::Here(data), PageState::Failed { kernel_copy }) = (kept, self.page_state(page)) {
                 self.failures.take_kept(page);
-                self.start_write(page, control, data, kernel_copy, seq);
+                self.start_write(page, (control, data, seq), kernel_copy, !kernel_copy);
             }
         }
     }
@@ -133,7 +133,7 @@ impl MemoryObject {
                 }
                 (Kept::Here(data), _) => {
                     self.release(page, data);
-                    self.evicted(page);
+                    self.set_state(page, PageState::Absent);
                 }
                 (Kept::InKernel, _) => {}
             }

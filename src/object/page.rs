@@ -53,10 +53,13 @@ pub enum PageState {
         kernel_copy: bool,
         /// A flush of that copy is on its way to the kernel.
         flushing: bool,
+        /// That the kernel gave the page up was told already (`pager_notify_evict`).
+        told: bool,
     },
     /// The write failed. Trust: the newest data is in memory that the pager keeps.
     Failed {
-        /// The kernel kept a copy, clean in its eyes, which it may drop at any time.
+        /// The kernel kept a copy, clean in its eyes, which it may drop at any time; otherwise that
+        /// it gave the page up was told.
         kernel_copy: bool,
     },
 }
@@ -101,9 +104,12 @@ impl PageState {
                 unsaved,
                 flushing: true,
             },
-            Self::Returning { kernel_copy, .. } => Self::Returning {
+            Self::Returning {
+                kernel_copy, told, ..
+            } => Self::Returning {
                 kernel_copy,
                 flushing: kernel_copy,
+                told,
             },
             Self::Absent | Self::Filling | Self::Failed { .. } => self,
         }
@@ -143,7 +149,8 @@ impl PageState {
             Self::Returning {
                 kernel_copy,
                 flushing,
-            } => 4 | flags(kernel_copy, false, flushing),
+                told,
+            } => 4 | flags(kernel_copy, told, flushing),
             Self::Failed { kernel_copy } => 5 | flags(kernel_copy, false, false),
         }
     }
@@ -163,6 +170,7 @@ impl PageState {
             },
             4 => Self::Returning {
                 kernel_copy: flag(3),
+                told: flag(4),
                 flushing: flag(5),
             },
             5 => Self::Failed { kernel_copy: flag(3) },
@@ -227,8 +235,8 @@ mod tests {
             assert_eq!(Page::unpack(page.pack()), page);
             seen.insert(page.pack());
         }
-        // 1 + 1 + 8 + 4 + 4 + 2 states, with 4 errors and 4 refusals each.
-        assert_eq!(seen.len(), 20 * 16);
+        // 1 + 1 + 8 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
+        assert_eq!(seen.len(), 24 * 16);
         assert_eq!(Page::default().pack(), 0);
     }
 }

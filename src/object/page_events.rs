@@ -188,15 +188,16 @@ impl MemoryObject {
                     self.failures.take_kept(page);
                     self.evicted(page);
                 }
-                PageState::Returning { flushing: true, .. } => {
+                PageState::Returning {
+                    flushing: true, told, ..
+                } => {
                     let (kernel_copy, flushing) = (false, false);
-                    self.set_state(
-                        page,
-                        PageState::Returning {
-                            kernel_copy,
-                            flushing,
-                        },
-                    );
+                    let state = PageState::Returning {
+                        kernel_copy,
+                        flushing,
+                        told,
+                    };
+                    self.set_state(page, state);
                 }
                 PageState::Absent
                 | PageState::Filling

@@ -54,7 +54,8 @@ impl MemoryObject {
             } => {
                 if dirty || self.page_state(page).is_unsaved() {
                     self.release_kept(page);
-                    self.start_write(page, control, data, kernel_copy, seq);
+                    let told = false;
+                    self.start_write(page, (control, data, seq), kernel_copy, told);
                 } else {
                     self.clean_return(page, data, kernel_copy);
                 }
@@ -133,21 +134,21 @@ impl MemoryObject {
         }
     }
 
+    /// Begins a write of `data`, number `seq`; `told`: that the kernel gave the page up was told.
     pub(crate) fn start_write(
         &mut self,
         page: PageIndex,
-        control: PortName,
-        data: DataId,
+        (control, data, seq): (PortName, DataId, u64),
         kernel_copy: bool,
-        seq: u64,
+        told: bool,
     ) {
         self.locks.write_begins(page, seq);
-        let flushing = false;
         self.set_state(
             page,
             PageState::Returning {
                 kernel_copy,
-                flushing,
+                flushing: false,
+                told,
             },
         );
         let what = Begin::Write {
@@ -161,19 +162,27 @@ impl MemoryObject {
     fn clean_return(&mut self, page: PageIndex, data: DataId, kernel_copy: bool) {
         self.release(page, data);
         match self.page_state(page) {
-            PageState::Failed { .. } => self.set_state(page, PageState::Failed { kernel_copy }),
+            PageState::Failed { kernel_copy: true } if !kernel_copy => {
+                self.set_state(page, PageState::Failed { kernel_copy });
+                self.tell_evicted(page);
+            }
             PageState::Absent | PageState::Resident { .. } if !kernel_copy => self.evicted(page),
             PageState::Absent
             | PageState::Resident { .. }
             | PageState::Filling
             | PageState::Unlocking { .. }
-            | PageState::Returning { .. } => {}
+            | PageState::Returning { .. }
+            | PageState::Failed { .. } => {}
         }
     }
 
     /// The kernel holds the page no more, and the store has its data.
     pub(crate) fn evicted(&mut self, page: PageIndex) {
         self.set_state(page, PageState::Absent);
+        self.tell_evicted(page);
+    }
+
+    pub(crate) fn tell_evicted(&mut self, page: PageIndex) {
         if self.options.notify_on_evict {
             self.batches.push(page, Action::Evicted);
         }
@@ -204,7 +213,9 @@ impl MemoryObject {
             unsaved,
             flushing,
         };
-        let should_return = if unsaved {
+        // What comes back is written, or told as an eviction; a page that need not is just dropped.
+        let comes_back = unsaved || self.options.notify_on_evict;
+        let should_return = if comes_back {
             ShouldReturn::All
         } else {
             ShouldReturn::None
@@ -222,8 +233,8 @@ impl MemoryObject {
             },
         );
         self.tell(page, control, what);
-        if result.is_err() && !unsaved {
-            self.evicted(page);
+        if result.is_err() && !comes_back {
+            self.set_state(page, PageState::Absent);
         }
     }
 

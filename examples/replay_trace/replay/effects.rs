@@ -9,7 +9,7 @@ use actor_pager::object::{
 
 use super::canon::{PAGE, What};
 use super::jobs::Job;
-use super::world::{Arrival, World, copy_name};
+use super::world::{Arrival, Confirms, PagerSim, World, copy_name};
 
 impl World {
     pub fn carry_out(&mut self, pager: usize, thread: u64, effect: Effect) {
@@ -70,7 +70,10 @@ impl World {
                 self.drop_reference(pager, thread, Reference::SendRights);
             }
             Effect::Destroy { .. } | Effect::ReleasePorts { .. } | Effect::WritesFailed { .. } => {}
-            Effect::Refused(refusal) => self.refused.push(refusal),
+            Effect::Refused(refusal) => {
+                self.refused.push(refusal);
+                self.pagers[pager].forget_thread(thread);
+            }
         }
     }
 
@@ -168,12 +171,23 @@ impl World {
         else {
             return;
         };
+        if !reply {
+            self.pagers[pager].forget_unlocks(offset / PAGE, length / PAGE);
+        }
         if reply {
             let twice = self.pagers[pager]
                 .calls
                 .values()
                 .any(|(call, step)| call == "shutdown" && *step == thread);
-            self.pagers[pager].confirmations.push((offset, length, twice));
+            let waits = self.pagers[pager].calls.values().any(|(_, step)| *step == thread);
+            let stands_for = match (twice, waits) {
+                (true, _) => Confirms::Two,
+                (false, true) => Confirms::One,
+                (false, false) => Confirms::Unasked,
+            };
+            self.pagers[pager]
+                .confirmations
+                .push((offset, length, stands_for));
         }
         let what = What::LockRequest {
             offset,
@@ -292,6 +306,25 @@ impl World {
             }
         }
         *arrivals = rest;
+    }
+}
+
+impl PagerSim {
+    /// The unlocks of these pages that wait are answered.
+    fn forget_unlocks(&mut self, first: u64, count: u64) {
+        for (_, arrivals) in self.arrivals.range_mut(first..first.saturating_add(count)) {
+            arrivals.retain(|arrival| !matches!(arrival, Arrival::Unlock(_)));
+        }
+    }
+
+    /// What came with this message was refused: nothing else will come of it.
+    fn forget_thread(&mut self, step: u64) {
+        for arrivals in self.arrivals.values_mut() {
+            arrivals.retain(|arrival| match arrival {
+                Arrival::Request(thread) | Arrival::Unlock(thread) => *thread != step,
+                Arrival::Return(_) => true,
+            });
+        }
     }
 }
 

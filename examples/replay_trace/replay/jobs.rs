@@ -210,8 +210,12 @@ impl World {
             }
             Job::Unlock { op, range } => {
                 let result = error.map_or(Ok(()), |error| Err(page_error(&error)));
+                let sim = &mut self.pagers[pager];
                 if result.is_ok() {
-                    self.pagers[pager].unlocked.insert(page.0);
+                    sim.unlocked.insert(page.0);
+                    sim.refused.remove(&page.0);
+                } else {
+                    sim.refused.insert(page.0);
                 }
                 self.again(id, pager, range, |range| Job::Unlock { op, range });
                 self.feed(pager, id, Event::PagesUnlocked { op, result });

@@ -7,12 +7,14 @@ use super::canon::{PAGE, What};
 use super::effects::error_name;
 use super::jobs::Held;
 use super::trace::{number, text_of, texts, truth};
-use super::world::{Arrival, PagerSim, World, copy_strategy};
+use super::world::{Arrival, Confirms, PagerSim, World, copy_strategy};
 
 impl World {
     /// Does what a step says, then lets everything run.
     pub fn act(&mut self, step: u64, action: &Value) {
         self.act_one(step, action);
+        self.run();
+        self.confirm_unasked();
         self.run();
     }
 
@@ -203,11 +205,36 @@ impl World {
         let Some(at) = waits.iter().position(|wait| (wait.0, wait.1) == (offset, length)) else {
             return false;
         };
-        let (_, _, twice) = waits.remove(at);
+        let (_, _, confirms) = waits.remove(at);
+        let twice = confirms == Confirms::Two;
         if twice {
-            waits.push((offset, length, false));
+            waits.push((offset, length, Confirms::One));
         }
         twice
+    }
+
+    /// The kernel confirms what the original would not have asked it to, once it is its turn.
+    pub fn confirm_unasked(&mut self) {
+        for pager in 0..self.pagers.len() {
+            let waits = &self.pagers[pager].confirmations;
+            let first = |at: &usize| {
+                let same = |wait: &(u64, u64, Confirms)| (wait.0, wait.1) == (waits[*at].0, waits[*at].1);
+                waits[*at].2 == Confirms::Unasked && !waits[..*at].iter().any(same)
+            };
+            let Some(at) = (0..waits.len()).find(first) else {
+                continue;
+            };
+            let (offset, length, _) = self.pagers[pager].confirmations.remove(at);
+            if let Some(control) = self.pagers[pager].object.control() {
+                let event = Event::LockCompleted {
+                    control,
+                    offset,
+                    length,
+                };
+                self.feed(pager, u64::MAX, event);
+            }
+            return self.confirm_unasked();
+        }
     }
 
     fn no_senders(&mut self, pager: usize, step: u64, action: &Value) {

@@ -93,6 +93,12 @@ impl Rules {
                 self.used.insert(row);
             }
         }
+        for (row, rule) in PARTING {
+            if rule(&mut difference) {
+                self.used.insert(row);
+                self.apart.get_or_insert(row);
+            }
+        }
         self.timing(&mut difference);
         if !(missing.is_empty() && extra.is_empty()) {
             self.fall_back(missing, extra);
@@ -222,6 +228,16 @@ const PLAIN: &[(Rule, Plain)] = &[
     ("init-at-once", init_at_once),
     ("truth-values", truth_values),
     ("copy-count", copy_count),
+    ("refusal-kept", refusal_kept),
+    ("outlives-terminate", outlives_terminate),
+    ("terminate-at-once", terminate_at_once),
+];
+
+/// Rules after which the two go their own ways.
+const PARTING: &[(Rule, Plain)] = &[
+    ("no-initialize", no_initialize),
+    ("out-of-memory", out_of_memory),
+    ("unlock-of-kept", unlock_of_kept),
 ];
 
 impl Difference<'_> {
@@ -254,7 +270,7 @@ impl Difference<'_> {
         self.missing.len() != before
     }
 
-    fn drop_extra(&mut self, fits: impl Fn(&World, &Seen) -> bool) -> bool {
+    fn drop_extra(&mut self, mut fits: impl FnMut(&World, &Seen) -> bool) -> bool {
         let before = self.extra.len();
         let world = self.world;
         self.extra.retain(|seen| !fits(world, seen));
@@ -494,12 +510,19 @@ fn offer_ignored(difference: &mut Difference<'_>) -> bool {
 /// A page offered as precious is written when it comes back, clean or not.
 fn offered_is_written(difference: &mut Difference<'_>) -> bool {
     let clean = difference.op() == "data_return" && !truth(&difference.step.action["dirty"]);
-    clean
+    let later = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
+        (What::Supply { page, .. }, What::Supply { page: p, tag, .. }) => {
+            page == p && world.offered.contains(tag)
+        }
+        _ => false,
+    });
+    let now = clean
         && difference.drop_extra(|world, seen| match &seen.what {
             What::WritePage { tag, .. } => world.offered.contains(tag),
             What::WritePages { tags, .. } => tags.iter().any(|tag| world.offered.contains(tag)),
             _ => false,
-        })
+        });
+    now | later
 }
 
 /// Where evictions are to be told, every page is supplied as precious.
@@ -545,7 +568,6 @@ fn evict_notice_on_flush(difference: &mut Difference<'_>) -> bool {
                 offset: o,
                 length: l,
                 flush: true,
-                reply: true,
                 ..
             },
         ) => (offset, length) == (o, l),
@@ -585,4 +607,85 @@ fn copy_count(difference: &mut Difference<'_>) -> bool {
             (What::Returned { call, .. }, What::Returned { call: c, .. }) => call == "memcpy" && call == c,
             _ => false,
         })
+}
+
+/// The note of a refused unlock lasts until a request for writing has met it.
+fn refusal_kept(difference: &mut Difference<'_>) -> bool {
+    let write = text_of(&difference.step.action["access"]).contains("write");
+    write
+        && difference.op() == "data_request"
+        && error_instead_of_read(difference, |sim, page| sim.refused.contains(&page))
+}
+
+/// A failed write is still known, and its data kept, after a terminate.
+fn outlives_terminate(difference: &mut Difference<'_>) -> bool {
+    error_instead_of_read(difference, |sim, page| sim.bad.contains(&page))
+}
+
+fn error_instead_of_read(
+    difference: &mut Difference<'_>,
+    right: impl Fn(&super::world::PagerSim, u64) -> bool,
+) -> bool {
+    let mut pages = BTreeSet::new();
+    difference.drop_extra(|world, seen| match &seen.what {
+        What::Error { page, .. } if sim_of(world, seen).is_some_and(|sim| right(sim, *page)) => {
+            pages.insert(*page);
+            true
+        }
+        _ => false,
+    });
+    difference.drop_missing(|_, seen| match &seen.what {
+        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
+            pages.contains(page)
+        }
+        _ => false,
+    });
+    !pages.is_empty()
+}
+
+/// After a terminate nothing is asked of the kernel that is gone.
+fn terminate_at_once(difference: &mut Difference<'_>) -> bool {
+    difference.drop_missing(|world, seen| {
+        let gone = sim_of(world, seen).is_some_and(|sim| sim.object.control().is_none());
+        gone && matches!(
+            seen.what,
+            What::LockRequest { .. } | What::ChangeAttributes { .. }
+        )
+    })
+}
+
+/// No message of the present interface initializes pages.
+fn no_initialize(difference: &mut Difference<'_>) -> bool {
+    let initialize = difference.op() == "data_initialize";
+    if initialize {
+        difference.missing.clear();
+        difference.extra.clear();
+    }
+    initialize
+}
+
+/// What malloc's failures do in C is not played here.
+fn out_of_memory(difference: &mut Difference<'_>) -> bool {
+    let inject = !difference.step.action["inject"].is_null();
+    if inject {
+        difference.missing.clear();
+        difference.extra.clear();
+    }
+    inject
+}
+
+/// A page whose write failed was let be written before: an unlock is granted at once.
+fn unlock_of_kept(difference: &mut Difference<'_>) -> bool {
+    let page = number(&difference.step.action["offset"]) / PAGE;
+    let kept =
+        difference.op() == "data_unlock" && difference.world.pagers.iter().any(|sim| sim.bad.contains(&page));
+    let asked = difference
+        .missing
+        .iter()
+        .any(|seen| seen.what == What::UnlockPage { page });
+    if kept && asked {
+        difference.missing.clear();
+        difference.extra.clear();
+    }
+    kept && asked
 }

@@ -34,6 +34,17 @@ pub enum Arrival {
     Return(DataId),
 }
 
+/// How the confirmation of a lock request is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirms {
+    /// As it is.
+    One,
+    /// Twice: the original's shutdown asks twice.
+    Two,
+    /// Not at all: the original did not ask for it.
+    Unasked,
+}
+
 /// One pager with its surroundings.
 pub struct PagerSim {
     pub name: String,
@@ -42,8 +53,8 @@ pub struct PagerSim {
     pub store: BTreeMap<u64, String>,
     pub memory: Vec<Memory>,
     pub arrivals: BTreeMap<u64, VecDeque<Arrival>>,
-    /// Lock requests that the kernel will confirm: offset, length, and whether it stands for two.
-    pub confirmations: Vec<(u64, u64, bool)>,
+    /// Lock requests that the kernel will confirm: offset, length, and how that is recorded.
+    pub confirmations: Vec<(u64, u64, Confirms)>,
     /// Calls that have not returned: name and step.
     pub calls: BTreeMap<RequestToken, (String, u64)>,
     pub inbox: VecDeque<(u64, Value)>,
@@ -59,7 +70,9 @@ pub struct PagerSim {
     pub handed_back: BTreeMap<u64, String>,
     /// Attribute changes that the kernel has not confirmed.
     pub attribute_confirmations: Vec<(bool, CopyStrategy)>,
-    /// Pages whose unlock was refused, and later granted.
+    /// Pages whose last unlock was refused.
+    pub refused: BTreeSet<u64>,
+    /// Pages of which an unlock was granted.
     pub unlocked: BTreeSet<u64>,
     /// Tags of the pages that users offered.
     pub offered: BTreeSet<String>,
@@ -152,6 +165,7 @@ impl World {
             shutting_down: false,
             handed_back: BTreeMap::new(),
             attribute_confirmations: Vec::new(),
+            refused: BTreeSet::new(),
             unlocked: BTreeSet::new(),
             offered: BTreeSet::new(),
             flushed: BTreeSet::new(),
