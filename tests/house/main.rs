@@ -15,7 +15,9 @@ const UNSAFE_FILES: &[&str] = &[
     "src/cli/bench/sys/uffd.rs",
     "src/cli/memory.rs",
     "src/cli/sigbus.rs",
+    "src/mach/linux/forks.rs",
     "src/mach/linux/memory.rs",
+    "src/mach/linux/message.rs",
     "src/mach/linux/uffd.rs",
     "src/mach/linux/view.rs",
 ];

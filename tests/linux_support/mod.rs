@@ -1,6 +1,10 @@
 //! A tiny pager over the Linux kernel: one thread that polls upcalls and answers from memory.
 #![cfg(target_os = "linux")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of the functions that clippy knows as tests"
+)]
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -197,13 +201,13 @@ impl Pager {
                     let mut into = vec![0; part];
                     match server.kernel.touch(PageRange::single(page), Prot::READ) {
                         Touch::Ready => Ok(server.kernel.copy_out(at, &mut into).map(|()| into).unwrap()),
-                        other => Err(other),
+                        other @ (Touch::Pending | Touch::Failed { .. }) => Err(other),
                     }
                 });
                 match answer {
                     Ok(part) => break bytes.extend(part),
                     Err(Touch::Failed { error, .. }) => return (bytes, Some(error)),
-                    Err(_) => std::thread::yield_now(),
+                    Err(Touch::Pending | Touch::Ready) => std::thread::yield_now(),
                 }
             }
         }
@@ -218,7 +222,7 @@ impl Pager {
             let done = self.with_server(move |server| {
                 match server.kernel.touch(PageRange::single(page), Prot::READ_WRITE) {
                     Touch::Ready => server.kernel.copy_in(offset, &from).is_ok(),
-                    _ => false,
+                    Touch::Pending | Touch::Failed { .. } => false,
                 }
             });
             if done {
@@ -358,7 +362,11 @@ impl Server {
                 }
             }
             Upcall::LockCompleted { .. } => self.completed += 1,
-            other => self.store.lock().unwrap().log.push(format!("{other:?}")),
+            other @ (Upcall::SupplyCompleted { .. }
+            | Upcall::ChangeCompleted { .. }
+            | Upcall::Copy { .. }
+            | Upcall::Terminate { .. }
+            | Upcall::NoSenders) => self.store.lock().unwrap().log.push(format!("{other:?}")),
         }
     }
 

@@ -20,7 +20,7 @@ impl LinuxObject {
     pub(super) fn after_call(&mut self) {
         self.take_faults();
         self.ask_for_queued();
-        if self.spaces.has_strays() {
+        if self.spaces.needs_poll() {
             self.share.wake();
         }
     }

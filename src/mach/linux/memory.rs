@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create}
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
-use super::uffd::Uffd;
+use super::forks::Watch;
 use crate::mach::message::PageMemory;
 
 /// The memory of one object.
@@ -26,7 +26,7 @@ pub(super) struct Memory {
     base: NonNull<u8>,
     length: usize,
     /// Descriptors to be closed only after the file was cut.
-    guards: Mutex<Vec<Arc<Uffd>>>,
+    guards: Mutex<Vec<Arc<Watch>>>,
 }
 
 // SAFETY: the mapping belongs to this value alone and lives as long as it; it is only read, and only
@@ -63,7 +63,7 @@ impl Memory {
     }
 
     /// Keeps a descriptor open for as long as the memory lives.
-    pub(super) fn guard(&self, uffd: Arc<Uffd>) {
+    pub(super) fn guard(&self, uffd: Arc<Watch>) {
         self.guards
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

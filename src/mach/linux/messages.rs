@@ -7,9 +7,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 
+use super::forks;
+use super::message::{BATCH, Message};
 use super::space::{Place, Space};
 use super::spaces::{Fault, Spaces};
-use super::uffd::{BATCH, Message, Uffd};
+use super::uffd::Uffd;
 use crate::object::PageSize;
 
 /// How long to wait for an event that the kernel is about to send.
@@ -29,7 +31,7 @@ impl Spaces {
             let descriptors: Vec<_> = self.descriptors().cloned().collect();
             let mut fds: Vec<_> = descriptors
                 .iter()
-                .map(|uffd| PollFd::new(uffd, PollFlags::IN))
+                .map(|watch| PollFd::new(watch.uffd(), PollFlags::IN))
                 .collect();
             let wait = Timespec {
                 tv_sec: 0,
@@ -47,12 +49,12 @@ impl Spaces {
         for _ in 0..READS_PER_TURN {
             messages.clear();
             let Some(space) = self.space(at) else { break };
-            let more = space.uffd.read(&mut messages);
+            let more = forks::read(&space.uffd, &mut messages);
             any |= !messages.is_empty();
             for message in &messages {
                 self.take(at, *message);
             }
-            if !matches!(more, Ok(true)) {
+            if !more {
                 break;
             }
         }
@@ -99,7 +101,7 @@ impl Spaces {
     }
 
     fn forked(&mut self, at: u32, uffd: Uffd) {
-        let Some(child) = self.space(at).map(|space| space.child(uffd)) else {
+        let Some(child) = self.space(at).map(|space| space.child(uffd, &self.share)) else {
             return;
         };
         self.sweep();
@@ -146,19 +148,26 @@ impl Spaces {
         }
     }
 
-    /// True if faults at unknown addresses wait to be settled.
-    pub(super) fn has_strays(&self) -> bool {
-        !self.strays.is_empty()
+    /// True if something was read outside of a poll that only a poll can settle: a fault at an unknown
+    /// address, or a new address space to be watched.
+    pub(super) fn needs_poll(&self) -> bool {
+        !self.strays.is_empty() || self.list.iter().flatten().any(|space| space.watch.is_none())
     }
 
     /// Reads what is ready, and registers the waker for more. True if there may be more now.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut more = false;
-        for at in 0..self.list.len() {
+        if forks::pending() {
+            self.refresh();
+        }
+        let mut at = 0;
+        // A fork makes the list longer while it is walked.
+        while at < self.list.len() {
             more |= self.poll_space(at as u32, cx);
+            at += 1;
         }
         self.settle_strays();
-        more
+        more || self.needs_poll()
     }
 
     fn poll_space(&mut self, at: u32, cx: &mut Context<'_>) -> bool {

@@ -9,16 +9,19 @@
 //! | `page_table`, `waits` | what is known of each page; who waits for it |
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
 //! | `budget` | the bound, shared by the objects of a host |
-//! | `uffd`, `view`, `memory` | the only files that say `unsafe` |
 //! | `reissue` | says everything again to a pager that knows nothing |
+//! | `forks` | who reads messages while a thread forks |
+//! | `uffd`, `message`, `view`, `memory`, `forks` | the only files that say `unsafe` |
 //! | `probe` | what the machine can do |
 
 mod budget;
 mod client;
 mod evict;
 mod faults;
+mod forks;
 mod host;
 mod memory;
+mod message;
 mod messages;
 mod object;
 mod page_table;

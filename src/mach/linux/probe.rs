@@ -3,6 +3,7 @@
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
+use super::forks;
 use super::uffd::Uffd;
 use crate::mach::kernel::KernelError;
 
@@ -94,7 +95,7 @@ impl Capabilities {
             features |= u64::from(feature);
         }
         let with_forks = features | u64::from(raw::UFFD_FEATURE_EVENT_FORK);
-        let forks = access.open().and_then(|uffd| uffd.api(with_forks)).is_ok();
+        let forks = access.open().and_then(|uffd| uffd.api(with_forks)).is_ok() && forks::can_watch();
         Ok(Self {
             access,
             forks,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 
+use super::budget::ObjectShare;
+use super::forks::Watch;
 use super::uffd::Uffd;
 use super::view::ClientView;
 use crate::object::PageSize;
@@ -64,36 +66,35 @@ impl Mapping {
 #[derive(Debug)]
 pub(super) struct Space {
     pub(super) uffd: Arc<Uffd>,
+    /// For forks while this space is known, and while its descriptor is kept.
+    pub(super) forks: Arc<Watch>,
     /// Made at the first poll, within the poller's runtime.
     pub(super) watch: Option<AsyncFd<Arc<Uffd>>>,
     mappings: Vec<Option<Mapping>>,
 }
 
 impl Space {
-    pub(super) fn new(uffd: Uffd) -> Self {
+    pub(super) fn new(uffd: Uffd, share: &Arc<ObjectShare>) -> Self {
+        let uffd = Arc::new(uffd);
         Self {
-            uffd: Arc::new(uffd),
+            forks: Arc::new(Watch::new(uffd.clone(), share)),
+            uffd,
             watch: None,
             mappings: Vec::new(),
         }
     }
 
     /// The address space of a child that was just forked.
-    pub(super) fn child(&self, uffd: Uffd) -> Self {
+    pub(super) fn child(&self, uffd: Uffd, share: &Arc<ObjectShare>) -> Self {
         let copy = |mapping: &Mapping| Mapping {
             id: mapping.id,
             view: mapping.view.in_child(),
             offset: mapping.offset,
         };
-        Self {
-            uffd: Arc::new(uffd),
-            watch: None,
-            mappings: self
-                .mappings
-                .iter()
-                .map(|mapping| mapping.as_ref().map(copy))
-                .collect(),
-        }
+        let mut child = Self::new(uffd, share);
+        let mappings = self.mappings.iter();
+        child.mappings = mappings.map(|mapping| mapping.as_ref().map(copy)).collect();
+        child
     }
 
     pub(super) fn mappings(&self) -> impl Iterator<Item = &Mapping> {

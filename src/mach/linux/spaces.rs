@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::budget::ObjectShare;
+use super::forks::{self, Watch};
+use super::message::Message;
 use super::space::{Mapping, Place, Space, Stretch};
-use super::uffd::{Message, Progress, Stop, Uffd};
+use super::uffd::{Progress, Stop, Uffd};
 use crate::mach::stats::Stats;
 use crate::object::{PageIndex, PageRange, PageSize};
 
@@ -25,7 +27,7 @@ pub(super) struct Spaces {
     pub(super) size: PageSize,
     /// Bytes of the object, whole pages.
     pub(super) length: u64,
-    share: Arc<ObjectShare>,
+    pub(super) share: Arc<ObjectShare>,
     /// Faults not yet looked at.
     pub(super) inbox: Vec<Fault>,
     /// Faults at addresses that no known mapping covers: their event may still come.
@@ -38,7 +40,7 @@ pub(super) struct Spaces {
 impl Spaces {
     pub(super) fn new(own: Uffd, size: PageSize, length: u64, share: Arc<ObjectShare>) -> Self {
         Self {
-            list: vec![Some(Space::new(own))],
+            list: vec![Some(Space::new(own, &share))],
             size,
             length,
             share,
@@ -63,8 +65,8 @@ impl Spaces {
     }
 
     /// Every descriptor, to be kept open elsewhere.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = &Arc<Uffd>> {
-        self.list.iter().flatten().map(|space| &space.uffd)
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = &Arc<Watch>> {
+        self.list.iter().flatten().map(|space| &space.forks)
     }
 
     /// The next poll watches anew, perhaps in another runtime.
@@ -157,7 +159,7 @@ impl Spaces {
         }
     }
 
-    fn forget_space(&mut self, at: u32) {
+    pub(super) fn forget_space(&mut self, at: u32) {
         if at > 0
             && let Some(slot) = self.list.get_mut(at as usize)
         {
@@ -190,6 +192,10 @@ impl Spaces {
                 let _ = self.run(place, range, |uffd, at| {
                     whole(at, uffd.protect(at.address, at.length))
                 });
+            }
+            // A fork that began before the protection has a child that is not in the table yet.
+            if forks::pending() {
+                self.refresh();
             }
             if changes == self.changes {
                 return;

@@ -1,9 +1,8 @@
 //! The userfaultfd ioctls; what their results mean is decided here and nowhere else.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
@@ -30,9 +29,6 @@ const POISON: Opcode = opcode::read_write::<raw::uffdio_poison>(raw::UFFDIO as u
 const PROTECT_WP: u64 = 1;
 const PROTECT_DONTWAKE: u64 = 2;
 const CONTINUE_WP: u64 = 2;
-
-/// Messages taken by one read.
-pub(super) const BATCH: usize = 64;
 
 /// Why an ioctl stopped before the end of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,84 +84,26 @@ impl Progress {
     }
 }
 
-/// A message of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message {
-    /// A thread waits at an address.
-    Fault {
-        address: usize,
-        write: bool,
-        /// The page is mapped, but write-protected.
-        protected: bool,
-    },
-    /// The process forked; a descriptor for the child's address space.
-    Fork(RawFd),
-    /// A mapping moved.
-    Remap { from: usize, to: usize, length: usize },
-    /// A range was unmapped.
-    Unmap { start: usize, end: usize },
-    /// Anything that was not asked for.
-    Other,
-}
-
-impl Message {
-    fn parse(message: &raw::uffd_msg) -> Self {
-        let arg = message.arg;
-        match u32::from(message.event) {
-            raw::UFFD_EVENT_PAGEFAULT => {
-                // SAFETY: the kernel filled the variant that the event names.
-                let fault = unsafe { arg.pagefault };
-                let has = |flag: u32| fault.flags & u64::from(flag) != 0;
-                Self::Fault {
-                    address: fault.address as usize,
-                    write: has(raw::UFFD_PAGEFAULT_FLAG_WRITE),
-                    protected: has(raw::UFFD_PAGEFAULT_FLAG_WP),
-                }
-            }
-            raw::UFFD_EVENT_FORK => {
-                // SAFETY: as above.
-                let fork = unsafe { arg.fork };
-                Self::Fork(fork.ufd as RawFd)
-            }
-            raw::UFFD_EVENT_REMAP => {
-                // SAFETY: as above.
-                let remap = unsafe { arg.remap };
-                Self::Remap {
-                    from: remap.from as usize,
-                    to: remap.to as usize,
-                    length: remap.len as usize,
-                }
-            }
-            raw::UFFD_EVENT_UNMAP => {
-                // SAFETY: as above.
-                let range = unsafe { arg.remove };
-                Self::Unmap {
-                    start: range.start as usize,
-                    end: range.end as usize,
-                }
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
 /// One userfaultfd: the faults of one address space on one object's mappings.
 ///
 /// Every method is safe whatever the addresses: the kernel touches only ranges that are registered
 /// with a userfaultfd, and fills only pages that are missing there. Only `register` can put memory
 /// under this rule, and only [`ClientView`](super::view::ClientView) calls it, for mappings that it made.
 #[derive(Debug)]
-pub(super) struct Uffd(OwnedFd);
+pub(super) struct Uffd {
+    fd: OwnedFd,
+    reader: Mutex<()>,
+}
 
 impl AsRawFd for Uffd {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 }
 
 impl AsFd for Uffd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -177,6 +115,16 @@ fn range(start: usize, len: usize) -> raw::uffdio_range {
 }
 
 impl Uffd {
+    fn of(fd: OwnedFd) -> Self {
+        let reader = Mutex::new(());
+        Self { fd, reader }
+    }
+
+    /// Keeps others from reading messages, so that their order is kept.
+    pub(super) fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A descriptor by the system call; `user_mode_only` needs no privilege.
     pub(super) fn open(user_mode_only: bool) -> Result<Self, Errno> {
         let mut flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
@@ -184,7 +132,7 @@ impl Uffd {
             flags |= UserfaultfdFlags::from_bits_retain(raw::UFFD_USER_MODE_ONLY);
         }
         // SAFETY: no memory is registered yet; what the descriptor may do is bounded by this type.
-        Ok(Self(unsafe { rustix::mm::userfaultfd(flags) }?))
+        Ok(Self::of(unsafe { rustix::mm::userfaultfd(flags) }?))
     }
 
     /// A descriptor from `/dev/userfaultfd`.
@@ -196,15 +144,15 @@ impl Uffd {
         // a new descriptor that nobody else owns.
         unsafe {
             let fd = ioctl::ioctl(device.as_fd(), NewDescriptor(flags as usize))?;
-            Ok(Self(OwnedFd::from_raw_fd(fd)))
+            Ok(Self::of(OwnedFd::from_raw_fd(fd)))
         }
     }
 
-    /// Takes over the descriptor that came with a [`Message::Fork`].
+    /// Takes over the descriptor that came with a [`Message::Fork`](super::message::Message::Fork).
     pub(super) fn of_child(fd: RawFd) -> Self {
         // SAFETY: the kernel made the descriptor for the reader of the message, who alone has it and
         // calls this once.
-        Self(unsafe { OwnedFd::from_raw_fd(fd) })
+        Self::of(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Lets the current runtime say when there is something to read.
@@ -316,30 +264,10 @@ impl Uffd {
         self.protect(0x1_0000, 0x1000) == Err(Stop::ProcessGone)
     }
 
-    /// Reads what waits, up to [`BATCH`] messages; appends to `out`. True if it may have left some.
-    pub(super) fn read(&self, out: &mut Vec<Message>) -> Result<bool, Errno> {
-        const SIZE: usize = size_of::<raw::uffd_msg>();
-        let mut buffer = [MaybeUninit::<raw::uffd_msg>::uninit(); BATCH];
-        // SAFETY: the slice covers the buffer exactly; uninitialised bytes may be written.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), BATCH * SIZE)
-        };
-        let got = match rustix::io::read(&self.0, &mut *bytes) {
-            Ok((filled, _)) => filled.len() / SIZE,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(errno) => return Err(errno),
-        };
-        for message in &buffer[..got] {
-            // SAFETY: the kernel wrote `got` whole messages.
-            out.push(Message::parse(unsafe { message.assume_init_ref() }));
-        }
-        Ok(got == BATCH)
-    }
-
     fn ioctl<const OP: Opcode, T>(&self, arg: &mut T) -> Result<(), Errno> {
         // SAFETY: each opcode of this file is used with the structure that it was made from; what the
         // kernel may do with the addresses in it is said at the type.
-        unsafe { ioctl::ioctl(&self.0, ioctl::Updater::<OP, T>::new(arg)) }
+        unsafe { ioctl::ioctl(&self.fd, ioctl::Updater::<OP, T>::new(arg)) }
     }
 }
 

@@ -1,0 +1,288 @@
+//! Forks: somebody must read the fork event who needs no memory.
+//!
+//! A thread that forks holds the locks of the C library's allocator until the kernel has copied the
+//! address space, and the kernel goes on only when the fork event of each userfaultfd was read. A pager
+//! that allocates just then waits for the forking thread, which waits for the pager. So for the time of
+//! a fork a thread of its own, which never allocates, reads the messages of every userfaultfd and keeps
+//! them until the pagers take them.
+//!
+//! Order is kept: whoever reads a userfaultfd holds its lock until the messages are where they belong.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+
+use super::budget::ObjectShare;
+use super::message::{BATCH, Batch, Message};
+use super::uffd::Uffd;
+
+/// Messages that can be kept during a fork: more than threads will wait in a fault at that time.
+const KEPT: usize = 16 * 1024;
+/// Between two looks at the userfaultfds during a fork.
+const PAUSE: Duration = Duration::from_micros(30);
+
+/// Forks under way in this process.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+/// Where the watching thread waits for a fork; -1 where there is none.
+static BELL: AtomicI32 = AtomicI32::new(-1);
+static WATCHER: OnceLock<Option<Watcher>> = OnceLock::new();
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A userfaultfd that is watched during forks.
+#[derive(Debug)]
+struct Watched {
+    uffd: Arc<Uffd>,
+    share: Arc<ObjectShare>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    watched: Mutex<Vec<Watched>>,
+    /// By the address of the `Uffd`, in the order in which they were read.
+    kept: Mutex<VecDeque<(usize, Message)>>,
+    /// How many are kept.
+    count: AtomicUsize,
+}
+
+fn key(uffd: &Uffd) -> usize {
+    std::ptr::from_ref(uffd).addr()
+}
+
+fn start() -> io::Result<Watcher> {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
+    BELL.store(std::os::fd::AsRawFd::as_raw_fd(&bell), SeqCst);
+    std::thread::Builder::new()
+        .name("actor-pager-forks".to_owned())
+        .spawn(move || watch(&bell))?;
+    hooks::install()?;
+    Ok(Watcher {
+        watched: Mutex::default(),
+        kept: Mutex::new(VecDeque::with_capacity(KEPT)),
+        count: AtomicUsize::new(0),
+    })
+}
+
+/// Begins to watch for forks; true if that can be done here: then children may keep their mappings.
+pub(super) fn can_watch() -> bool {
+    WATCHER.get_or_init(|| start().ok()).is_some()
+}
+
+/// Has a userfaultfd watched during forks, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Watch {
+    uffd: Arc<Uffd>,
+}
+
+impl Watch {
+    pub(super) fn new(uffd: Arc<Uffd>, share: &Arc<ObjectShare>) -> Self {
+        if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+            let (uffd, share) = (uffd.clone(), share.clone());
+            watcher.add(Watched { uffd, share });
+        }
+        Self { uffd }
+    }
+
+    pub(super) fn uffd(&self) -> &Arc<Uffd> {
+        &self.uffd
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+            watcher.remove(&self.uffd);
+        }
+    }
+}
+
+/// True if messages may have been read that their pagers have not seen.
+pub(super) fn pending() -> bool {
+    let watcher = WATCHER.get().and_then(Option::as_ref);
+    watcher.is_some_and(|watcher| FORKS.load(SeqCst) > 0 || watcher.count.load(SeqCst) > 0)
+}
+
+/// Reads the messages of a userfaultfd, those kept for it first; true if there may be more.
+pub(super) fn read(uffd: &Uffd, out: &mut Vec<Message>) -> bool {
+    // Nothing is allocated while the lock is held: the watching thread needs it.
+    out.reserve(BATCH);
+    let before = out.len();
+    let held = uffd.reading();
+    if let Some(watcher) = WATCHER.get().and_then(Option::as_ref)
+        && watcher.count.load(SeqCst) > 0
+    {
+        watcher.take(uffd, out);
+        if out.len() > before {
+            return true;
+        }
+    }
+    let batch = Batch::read(uffd);
+    drop(held);
+    batch.is_ok_and(|batch| {
+        out.extend(batch.iter());
+        batch.is_full()
+    })
+}
+
+impl Watcher {
+    fn add(&self, watched: Watched) {
+        let mut spare = Vec::new();
+        loop {
+            let mut list = lock(&self.watched);
+            if list.len() < list.capacity() {
+                list.push(watched);
+                break;
+            }
+            if spare.capacity() > list.len() {
+                // Memory is got before and given back after the lock, which the watching thread needs.
+                spare.append(&mut list);
+                std::mem::swap(&mut *list, &mut spare);
+                continue;
+            }
+            let wanted = list.len() * 2 + 16;
+            drop(list);
+            spare = Vec::with_capacity(wanted);
+        }
+    }
+
+    fn remove(&self, uffd: &Arc<Uffd>) {
+        let mut list = lock(&self.watched);
+        let found = list.iter().position(|watched| Arc::ptr_eq(&watched.uffd, uffd));
+        let gone = found.map(|at| list.swap_remove(at));
+        drop(list);
+        drop(gone);
+        // Nobody asks any more for what was kept of it.
+        self.keep_where(|owner, _| owner != key(uffd));
+    }
+
+    fn keep_where(&self, mut keep: impl FnMut(usize, Message) -> bool) {
+        let mut kept = lock(&self.kept);
+        kept.retain(|&(owner, message)| keep(owner, message));
+        self.count.store(kept.len(), SeqCst);
+    }
+
+    /// Takes the messages kept for a userfaultfd, as many as fit without allocating.
+    fn take(&self, uffd: &Uffd, out: &mut Vec<Message>) {
+        self.keep_where(|owner, message| {
+            let mine = owner == key(uffd) && out.len() < out.capacity();
+            if mine {
+                out.push(message);
+            }
+            !mine
+        });
+    }
+
+    /// Reads every userfaultfd while a fork is under way. Allocates nothing.
+    fn keep_all(&self) {
+        let list = lock(&self.watched);
+        for watched in list.iter() {
+            let _held = watched.uffd.reading();
+            if FORKS.load(SeqCst) == 0 || KEPT - lock(&self.kept).len() < BATCH {
+                return;
+            }
+            let Ok(batch) = Batch::read(&watched.uffd) else {
+                continue;
+            };
+            let mut kept = lock(&self.kept);
+            kept.extend(batch.iter().map(|message| (key(&watched.uffd), message)));
+            self.count.store(kept.len(), SeqCst);
+        }
+    }
+
+    /// Calls the pagers, if messages are kept. For the thread that has forked.
+    fn call_owners(&self) {
+        let mut owners: Vec<Arc<ObjectShare>> = Vec::new();
+        loop {
+            // With the lock, the watching thread is known to be between two looks.
+            let list = lock(&self.watched);
+            if self.count.load(SeqCst) == 0 {
+                return;
+            }
+            if owners.capacity() >= list.len() {
+                owners.extend(list.iter().map(|watched| watched.share.clone()));
+                break;
+            }
+            let wanted = list.len();
+            drop(list);
+            owners = Vec::with_capacity(wanted);
+        }
+        owners.iter().for_each(|share| share.wake());
+    }
+}
+
+fn watch(bell: &OwnedFd) {
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: PAUSE.as_nanos() as _,
+    };
+    let mut rings = [0; 8];
+    loop {
+        // An interrupted read is as good as a ring: there is nothing to do then.
+        let _ = rustix::io::read(bell.as_fd(), &mut rings);
+        while FORKS.load(SeqCst) > 0 {
+            if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+                watcher.keep_all();
+            }
+            let _ = rustix::thread::nanosleep(&pause);
+        }
+    }
+}
+
+/// What the C library calls around a fork.
+mod hooks {
+    use super::{BELL, FORKS, SeqCst, WATCHER};
+    use std::ffi::c_int;
+    use std::io;
+    use std::os::fd::BorrowedFd;
+
+    unsafe extern "C" {
+        fn pthread_atfork(
+            prepare: Option<extern "C" fn()>,
+            parent: Option<extern "C" fn()>,
+            child: Option<extern "C" fn()>,
+        ) -> c_int;
+    }
+
+    extern "C" fn prepare() {
+        let bell = BELL.load(SeqCst);
+        if bell < 0 {
+            return;
+        }
+        FORKS.fetch_add(1, SeqCst);
+        // SAFETY: the watching thread never ends and keeps the descriptor open for ever.
+        let bell = unsafe { BorrowedFd::borrow_raw(bell) };
+        let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+    }
+
+    extern "C" fn parent() {
+        if BELL.load(SeqCst) < 0 {
+            return;
+        }
+        FORKS.fetch_sub(1, SeqCst);
+        if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+            watcher.call_owners();
+        }
+    }
+
+    extern "C" fn child() {
+        // The watching thread is not in the child, and its locks may be held for ever there. The child's
+        // own forks are the business of this process, its parent.
+        BELL.store(-1, SeqCst);
+        FORKS.store(0, SeqCst);
+    }
+
+    pub(super) fn install() -> io::Result<()> {
+        // SAFETY: the functions live for ever, and only touch atomics and one descriptor.
+        match unsafe { pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! What clients may do to their address spaces while the pager serves them: fork, mremap, munmap, madvise.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod linux_support;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
+use actor_pager::mach::{KernelHost, RawMapping};
+use actor_pager::object::{PageIndex, PageRange, Prot, ShouldReturn};
+use linux_support::*;
+
+/// Runs `f` in a forked child; its exit code is the answer. `f` must not allocate.
+fn in_child(f: impl FnOnce() -> i32) -> libc::pid_t {
+    // SAFETY: the child only touches memory and ends.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork failed"),
+        0 => {
+            let code = f();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(code) }
+        }
+        pid => pid,
+    }
+}
+
+/// Waits for a child; its exit code, or 1000 plus the signal that killed it.
+fn exit_code(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    if libc::WIFSIGNALED(status) {
+        1000 + libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
+    }
+}
+
+fn pages(from: u64, to: u64) -> PageRange {
+    PageRange::new(PageIndex(from), PageIndex(to))
+}
+
+fn forking_host(options: LinuxOptions) -> Option<LinuxHost> {
+    let host = host(options)?;
+    if host.describe().contains("lose their mappings") {
+        println!("skipped: {}", host.describe());
+        return None;
+    }
+    Some(host)
+}
+
+#[test]
+fn a_forked_child_reads_and_writes_the_same_object() {
+    let Some(host) = forking_host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 64 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 200);
+    let child = in_child(|| {
+        let right = peek(&mapping, 0) == 200
+            && (1..64).all(|page| peek(&mapping, page * PAGE) == pattern(page * PAGE));
+        poke(&mapping, 5 * PAGE + 1, 201);
+        poke(&mapping, 1, 202);
+        if right { 7 } else { 8 }
+    });
+    assert_eq!(exit_code(child), 7);
+    assert_eq!((peek(&mapping, 5 * PAGE + 1), peek(&mapping, 1)), (201, 202));
+    pager.sync();
+    let store = pager.store.lock().unwrap();
+    assert_eq!((store.bytes[5 * PAGE + 1], store.bytes[1]), (201, 202));
+}
+
+#[test]
+fn writes_of_a_child_after_a_sync_are_noticed() {
+    let Some(host) = forking_host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 4 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    // A page whose bytes the two use to take turns.
+    let turn = |value: u8| {
+        while peek(&mapping, 3 * PAGE) != value {
+            std::hint::spin_loop();
+        }
+    };
+    poke(&mapping, 3 * PAGE, 0);
+    let child = in_child(|| {
+        poke(&mapping, 0, 2);
+        poke(&mapping, 3 * PAGE, 1);
+        turn(2);
+        poke(&mapping, 0, 3);
+        0
+    });
+    turn(1);
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[0], 2);
+    poke(&mapping, 3 * PAGE, 2);
+    assert_eq!(exit_code(child), 0);
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[0], 3);
+}
+
+#[test]
+fn grandchildren_and_a_bound() {
+    let limit = 24 * PAGE as u64;
+    let Some(host) = forking_host(LinuxOptions::default().resident_limit(Some(limit))) else {
+        return;
+    };
+    let pager = Pager::new(&host, 128 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    let check = |seed: u64| {
+        let mut random = Random(seed);
+        for _ in 0..600 {
+            let at = random.below(128) * PAGE + 100 + random.below(1000);
+            if peek(&mapping, at) != pattern(at) {
+                return 1;
+            }
+            poke(&mapping, at / PAGE * PAGE + 2000 + seed as usize, seed as u8);
+        }
+        0
+    };
+    let children: Vec<_> = (1..4)
+        .map(|seed| {
+            in_child(|| {
+                let grandchild = in_child(|| check(seed + 10));
+                check(seed) + exit_code(grandchild)
+            })
+        })
+        .collect();
+    assert_eq!(check(20), 0);
+    for child in children {
+        assert_eq!(exit_code(child), 0);
+    }
+    assert!(host.high_water_bytes() <= limit);
+    assert!(host.stats().forks >= 6);
+    // The children are gone: nothing of them is in the way of the last unmap.
+    pager.unmap(mapping);
+}
+
+/// `mremap`, or the test ends.
+fn mremap(from: usize, old: usize, new: usize, flags: i32) -> usize {
+    // SAFETY: the tests move mappings of their own that no other thread counts on.
+    let to = unsafe { libc::mremap(std::ptr::with_exposed_provenance_mut(from), old, new, flags) };
+    assert_ne!(to, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    to.expose_provenance()
+}
+
+fn munmap(address: usize, length: usize) {
+    // SAFETY: as above.
+    let result = unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(address), length) };
+    assert_eq!(result, 0);
+}
+
+/// An address range that nothing uses.
+fn free_range(length: usize) -> usize {
+    // SAFETY: a new mapping, taken down again.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(at, libc::MAP_FAILED);
+    munmap(at.expose_provenance(), length);
+    at.expose_provenance()
+}
+
+#[test]
+fn a_mapping_that_was_moved_goes_on() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 16 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 2 * PAGE, 9);
+    let target = free_range(mapping.length);
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: moves the test's own mapping to a free place.
+    let to = unsafe {
+        libc::mremap(
+            std::ptr::with_exposed_provenance_mut(mapping.address),
+            mapping.length,
+            mapping.length,
+            flags,
+            std::ptr::with_exposed_provenance_mut::<u8>(target),
+        )
+    };
+    assert_ne!(to, libc::MAP_FAILED);
+    let to = to.expose_provenance();
+    assert_eq!(peek_at(to + 2 * PAGE), 9);
+    assert_eq!(peek_at(to + 7 * PAGE), pattern(7 * PAGE));
+    poke_at(to + 8 * PAGE, 10);
+    pager.sync();
+    poke_at(to + 8 * PAGE, 11);
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[8 * PAGE], 11);
+    // The old handle takes the moved mapping down.
+    pager.unmap(mapping);
+    assert_eq!(
+        exit_code(in_child(|| i32::from(peek_at(to)))),
+        1000 + libc::SIGSEGV
+    );
+}
+
+#[test]
+fn a_mapping_grows_and_shrinks() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 16 * PAGE);
+    let mapping = pager.map_range(pages(0, 8), Prot::READ_WRITE);
+    let grown = mremap(mapping.address, 8 * PAGE, 16 * PAGE, libc::MREMAP_MAYMOVE);
+    assert_eq!(peek_at(grown + 12 * PAGE + 3), pattern(12 * PAGE + 3));
+    poke_at(grown + 13 * PAGE, 5);
+    let shrunk = mremap(grown, 16 * PAGE, 4 * PAGE, 0);
+    assert_eq!(peek_at(shrunk + 3 * PAGE), pattern(3 * PAGE));
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[13 * PAGE], 5);
+    pager.unmap(mapping);
+}
+
+#[test]
+fn a_hole_in_the_middle_leaves_both_ends() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 16 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    peek(&mapping, 6 * PAGE);
+    munmap(mapping.address + 5 * PAGE, 3 * PAGE);
+    for page in (0..5).chain(8..16) {
+        assert_eq!(peek(&mapping, page * PAGE), pattern(page * PAGE));
+        poke(&mapping, page * PAGE, page as u8);
+    }
+    pager.sync();
+    for page in (0..5).chain(8..16) {
+        assert_eq!(pager.store.lock().unwrap().bytes[page * PAGE], page as u8);
+    }
+    pager.unmap(mapping);
+}
+
+#[test]
+fn munmap_while_faults_are_in_flight() {
+    let Some(host) = host(LinuxOptions::default().resident_limit(Some(32 * PAGE as u64))) else {
+        return;
+    };
+    let pager = Pager::new(&host, 256 * PAGE);
+    let steady = pager.map(Prot::READ_WRITE);
+    let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for seed in 1..5 {
+            let (steady, stop, count) = (&steady, &stop, &count);
+            scope.spawn(move || {
+                let mut random = Random(seed);
+                while !stop.load(SeqCst) {
+                    let at = random.below(256 * PAGE);
+                    assert_eq!(peek(steady, at), pattern(at));
+                    count.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        for round in 0..150 {
+            let mapping = pager.map(Prot::READ_WRITE);
+            for page in 0..8 {
+                let at = (round * 8 + page) % 256 * PAGE;
+                assert_eq!(peek(&mapping, at), pattern(at));
+            }
+            // By hand and in parts, by hand as a whole, or as it should be.
+            match round % 3 {
+                0 => munmap(mapping.address + 16 * PAGE, 100 * PAGE),
+                1 => munmap(mapping.address, mapping.length),
+                _ => {}
+            }
+            pager.unmap(mapping);
+        }
+        stop.store(true, SeqCst);
+    });
+    assert!(count.load(SeqCst) > 0);
+    assert!(host.high_water_bytes() <= 32 * PAGE as u64);
+}
+
+fn madvise(mapping: &RawMapping, page: usize, count: usize, advice: i32) {
+    let address = std::ptr::with_exposed_provenance_mut(mapping.address + page * PAGE);
+    // SAFETY: within the test's own mapping.
+    assert_eq!(unsafe { libc::madvise(address, count * PAGE, advice) }, 0);
+}
+
+#[test]
+fn dontneed_loses_nothing_and_remove_asks_again() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    peek(&mapping, PAGE);
+    madvise(&mapping, 0, 2, libc::MADV_DONTNEED);
+    assert_eq!((peek(&mapping, 0), peek(&mapping, PAGE)), (1, pattern(PAGE)));
+    pager.sync();
+    poke(&mapping, 0, 2);
+    madvise(&mapping, 0, 2, libc::MADV_DONTNEED);
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[0], 2);
+    pager.store.lock().unwrap().bytes[PAGE] = 99;
+    madvise(&mapping, 1, 1, libc::MADV_REMOVE);
+    assert_eq!(peek(&mapping, PAGE), 99, "the page was not asked for again");
+    poke(&mapping, PAGE, 100);
+    pager.sync();
+    assert_eq!(pager.store.lock().unwrap().bytes[PAGE], 100);
+}
+
+#[test]
+fn a_system_call_waits_for_a_page_like_a_thread() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    if host.describe().contains("user mode only") {
+        return println!("skipped: {}", host.describe());
+    }
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    let (from, to) = std::os::unix::net::UnixStream::pair().unwrap();
+    let slice = |page: usize| {
+        let start = std::ptr::with_exposed_provenance::<u8>(mapping.address + page * PAGE);
+        // SAFETY: a page of a live mapping that nobody writes to now.
+        unsafe { std::slice::from_raw_parts(start, PAGE) }
+    };
+    std::io::Write::write_all(&mut &from, slice(3)).unwrap();
+    let mut got = vec![0; PAGE];
+    std::io::Read::read_exact(&mut &to, &mut got).unwrap();
+    assert!(got.iter().zip(3 * PAGE..).all(|(&byte, at)| byte == pattern(at)));
+}
+
+#[test]
+fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    drop(pager);
+    for page in [0, 5] {
+        let code = exit_code(in_child(|| i32::from(peek(&mapping, page * PAGE))));
+        assert_eq!(code, 1000 + libc::SIGBUS, "page {page}");
+    }
+    assert_eq!(host.resident_bytes(), 0);
+    host.unmap_orphan(&mapping);
+    let code = exit_code(in_child(|| i32::from(peek(&mapping, 0))));
+    assert_eq!(code, 1000 + libc::SIGSEGV);
+}
+
+/// Blocks of a file and resident shared pages of this process, as /proc tells them.
+fn memory_of(name: &str) -> (u64, u64) {
+    let mut blocks = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let path = entry.unwrap().path();
+        let target = std::fs::read_link(&path).unwrap_or_default();
+        if target.to_string_lossy().contains(name) {
+            blocks += std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
+        }
+    }
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut ours = false;
+    let mut pss = 0;
+    for line in maps.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["Pss:", kib, _] if ours => pss += kib.parse::<u64>().unwrap() * 1024,
+            [range, _, _, _, _, ..] if range.contains('-') => ours = line.contains(name),
+            _ => {}
+        }
+    }
+    (blocks, pss)
+}
+
+#[test]
+fn the_bound_holds_as_seen_from_proc() {
+    let limit = 64 * PAGE as u64;
+    let Some(host) = host(LinuxOptions::default().resident_limit(Some(limit))) else {
+        return;
+    };
+    let mut spec = spec(1024 * PAGE as u64, actor_pager::object::PageSize::KIB_4);
+    spec.name = "seen-from-proc".into();
+    let bytes = (0..1024 * PAGE).map(pattern).collect();
+    let pager = Pager::with_spec(&host, spec, bytes);
+    let mapping = pager.map(Prot::READ_WRITE);
+    let mut most = (0, 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(5);
+            for _ in 0..20_000 {
+                let page = random.below(1024);
+                poke(&mapping, page * PAGE, page as u8);
+            }
+            done.store(true, SeqCst);
+        });
+        while !done.load(SeqCst) {
+            let (blocks, pss) = memory_of("seen-from-proc");
+            most = (most.0.max(blocks), most.1.max(pss));
+        }
+    });
+    println!("bound {limit}, most blocks {}, most Pss {}", most.0, most.1);
+    assert!(most.0 > 0 && most.0 <= limit, "{} bytes in the memfd", most.0);
+    assert!(most.1 <= limit, "{} bytes of Pss", most.1);
+    pager.lock_request(pages(0, 1024), ShouldReturn::All, true, Prot::NO_CHANGE);
+    pager.wait_until("everything dropped", |server| {
+        server.kernel.residency().resident == 0
+    });
+    assert_eq!(memory_of("seen-from-proc").0, 0);
+    for page in 0..1024 {
+        let byte = pager.store.lock().unwrap().bytes[page * PAGE];
+        assert!(byte == page as u8 || byte == pattern(page * PAGE));
+    }
+}
