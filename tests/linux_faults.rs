@@ -1,5 +1,6 @@
 //! Real faults on the Linux kernel: contents, several threads, several mappings, the bound.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod linux_support;
 
