@@ -3,6 +3,8 @@
 pub mod actors;
 pub mod backend;
 mod bucket;
+#[cfg(all(feature = "capi", target_os = "linux", target_pointer_width = "64"))]
+mod capi;
 pub mod error;
 pub mod mach;
 mod mapping;

@@ -28,8 +28,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Reads the pages of `run` (`pager_read_page`).
     ///
-    /// What is not written in the buffer reads as zeros. Pages can be failed or write-locked one by one through `run`;
-    /// an `Err` fails every page that was not [filled](ReadRun::filled).
+    /// What is not written in the buffer reads as zeros. Pages can be failed or write-locked one by
+    /// one through `run`; an `Err` fails every page that was not [filled](ReadRun::filled).
     fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError>;
 
     /// Reads like [`read_pages`](Self::read_pages) if that takes no waiting; `None` where it might.

@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test` and its siblings.
 
+mod capi;
 mod cargo;
 mod debian;
 mod dependencies;
@@ -19,6 +20,9 @@ Commands:
   test    Install what the tests need (Debian), build, run every test; ends with
           `N passed, N failed, N skipped`. Arguments are handed on to `cargo test`.
   lint    Formatting, clippy, documentation (warnings denied), dependencies.
+  capi    Build the C interface and install it: libraries, headers, pkg-config file.
+          --prefix DIR (/usr/local), --libdir DIR (PREFIX/lib), --includedir DIR
+          (PREFIX/include), --debug. DESTDIR in the environment is put before them all.
   help    This text.
 
 Exit code: 0 if all is well, 1 if something failed, 2 if the command is unknown.
@@ -46,6 +50,7 @@ fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
     Some(match command {
         "test" => test::run(arguments),
         "lint" => lint::run(),
+        "capi" => capi::run(arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

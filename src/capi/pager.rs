@@ -1,0 +1,250 @@
+//! A pager as C sees it: counted references, and a pager behind them once it is used.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::backend::CBackend;
+use super::bucket::{CBucket, report};
+use super::callbacks::Callbacks;
+use super::codes::{ESHUTDOWN, Errno, HasErrno};
+use super::ports;
+use super::table::{PAGERS, Table};
+use crate::pager::{Pager, PagerOptions};
+
+/// The program's own state.
+pub(super) enum Upi {
+    /// What `pager_create` was given.
+    Given(usize),
+    /// What `pager_create_alloc` made.
+    Made(Box<[u128]>),
+}
+
+/// What keeps a pager alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// `ports_port_ref`.
+    Reference,
+    /// `ports_port_ref_weak`: only its name.
+    Weak,
+    /// A send right to its port, or a mapping.
+    Right,
+}
+
+pub(super) struct CPager {
+    upi: Upi,
+    callbacks: &'static Callbacks,
+    bucket: Arc<CBucket>,
+    state: Mutex<State>,
+    /// Held while the pager behind is made, which asks the program for the extent.
+    making: Mutex<()>,
+}
+
+struct State {
+    options: PagerOptions,
+    phase: Phase,
+    references: u64,
+    weak: u64,
+    rights: u64,
+    /// `pager_dropweak` was called since somebody last held more than a weak reference.
+    asked: bool,
+    /// `pager_clear_user_data` was called.
+    cleared: bool,
+}
+
+/// The extent is asked for on first use, because programs fill their state in after `pager_create`.
+enum Phase {
+    Unused,
+    Live(Pager<CBackend>),
+    Ended,
+}
+
+/// What is left to do when a hold was dropped.
+enum Next {
+    Nothing,
+    AskToDropWeak,
+    End(Phase),
+    Forget,
+}
+
+impl CPager {
+    /// A pager with one reference; its handle.
+    pub(super) fn create(
+        bucket: Arc<CBucket>,
+        upi: Upi,
+        callbacks: &'static Callbacks,
+        options: PagerOptions,
+    ) -> usize {
+        let state = State {
+            options,
+            phase: Phase::Unused,
+            references: 1,
+            weak: 0,
+            rights: 0,
+            asked: false,
+            cleared: false,
+        };
+        PAGERS.insert(Arc::new(Self {
+            upi,
+            callbacks,
+            bucket,
+            state: Mutex::new(state),
+            making: Mutex::new(()),
+        }))
+    }
+
+    pub(super) fn handle(self: &Arc<Self>) -> usize {
+        Table::handle(self)
+    }
+
+    pub(super) fn upi(&self) -> usize {
+        match &self.upi {
+            Upi::Given(address) => *address,
+            Upi::Made(memory) => memory.as_ptr().expose_provenance(),
+        }
+    }
+
+    pub(super) fn callbacks(&self) -> &'static Callbacks {
+        self.callbacks
+    }
+
+    /// True if the pager is one of `bucket`'s and not gone.
+    pub(super) fn is_in(&self, bucket: &Arc<CBucket>) -> bool {
+        Arc::ptr_eq(&self.bucket, bucket) && !self.lock().cleared
+    }
+
+    /// Where the object ends, in whole pages; 0 where the program does not say.
+    pub(super) fn extent(&self) -> u64 {
+        let page = self.lock().options.page_size.bytes();
+        let (offset, size) = self.callbacks.report_extent(self.upi()).unwrap_or((0, 0));
+        let end = offset.saturating_add(size);
+        end.checked_next_multiple_of(page).unwrap_or(end)
+    }
+
+    /// The pager behind, made if it is not yet there.
+    pub(super) fn pager(self: &Arc<Self>) -> Result<Pager<CBackend>, Errno> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = {
+            let state = self.lock();
+            match &state.phase {
+                Phase::Live(pager) => return Ok(pager.clone()),
+                Phase::Ended => return Err(ESHUTDOWN),
+                Phase::Unused => state.options.clone(),
+            }
+        };
+        let backend = CBackend(Arc::clone(self));
+        let made = self.bucket.start()?.create_pager(backend, options);
+        let pager = made.map_err(|error| {
+            report("the first use of a pager", &error);
+            error.errno()
+        })?;
+        self.lock().phase = Phase::Live(pager.clone());
+        Ok(pager)
+    }
+
+    /// The pager behind, if it has been used.
+    pub(super) fn used(&self) -> Option<Pager<CBackend>> {
+        match &self.lock().phase {
+            Phase::Live(pager) => Some(pager.clone()),
+            Phase::Unused | Phase::Ended => None,
+        }
+    }
+
+    /// Changes how the pager will be made; false if it has been.
+    pub(super) fn change_options(&self, change: impl FnOnce(&mut PagerOptions)) -> bool {
+        let mut state = self.lock();
+        let unused = matches!(state.phase, Phase::Unused);
+        if unused {
+            change(&mut state.options);
+        }
+        unused
+    }
+
+    /// True if nobody can use the pager any more.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.lock().phase, Phase::Ended)
+    }
+
+    /// Shuts a pager down that was never used.
+    pub(super) fn end_unused(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Unused) {
+            state.phase = Phase::Ended;
+        }
+    }
+
+    pub(super) fn hold(&self, hold: Hold) {
+        let mut state = self.lock();
+        *state.count(hold) += 1;
+        if hold != Hold::Weak {
+            state.asked = false;
+        }
+    }
+
+    /// Drops a hold, and does what follows if it was the last; one that is not held is ignored.
+    pub(super) fn release(self: &Arc<Self>, hold: Hold) {
+        {
+            let mut state = self.lock();
+            let count = state.count(hold);
+            let Some(less) = count.checked_sub(1) else {
+                return;
+            };
+            *count = less;
+        }
+        loop {
+            let next = self.lock().next();
+            match next {
+                Next::Nothing => return,
+                Next::AskToDropWeak => self.callbacks.dropweak(self.upi()),
+                Next::End(Phase::Live(pager)) => drop(pager),
+                Next::End(Phase::Unused | Phase::Ended) => self.clear(),
+                Next::Forget => return self.forget(),
+            }
+        }
+    }
+
+    /// Tells the program that its pager is gone.
+    pub(super) fn clear(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.lock().cleared, true) {
+            return;
+        }
+        self.callbacks.clear_user_data(self.upi());
+        if matches!(self.lock().next(), Next::Forget) {
+            self.forget();
+        }
+    }
+
+    fn forget(self: &Arc<Self>) {
+        ports::forget(self);
+        PAGERS.remove(self);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn count(&mut self, hold: Hold) -> &mut u64 {
+        match hold {
+            Hold::Reference => &mut self.references,
+            Hold::Weak => &mut self.weak,
+            Hold::Right => &mut self.rights,
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        if self.references > 0 || self.rights > 0 {
+            return Next::Nothing;
+        }
+        if self.weak > 0 {
+            let asked = std::mem::replace(&mut self.asked, true);
+            return if asked { Next::Nothing } else { Next::AskToDropWeak };
+        }
+        if self.cleared {
+            return Next::Forget;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Ended => Next::Nothing,
+            phase @ (Phase::Unused | Phase::Live(_)) => Next::End(phase),
+        }
+    }
+}
