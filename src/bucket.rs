@@ -1,13 +1,13 @@
 //! `Bucket`: the front door.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use crate::actors::engine::{Engine, Parts};
 use crate::actors::{
-    BucketCall, Control, Entry, House, HousePlan, PagerActor, PagerAddress, PagerParts, Registry,
+    BucketCall, Control, Events, House, HousePlan, PagerActor, PagerCell, PagerParts, PagerWork, Registry,
     SharedRegistry, UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
@@ -15,6 +15,7 @@ use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, St
 use crate::mach::{KernelHost, ObjectSpec, StatsSnapshot};
 use crate::object::{MemoryObject, ObjectOptions};
 use crate::pager::{Pager, PagerOptions};
+use crate::port::PagerCore;
 
 /// Numbers buckets, so that a thread can tell whose it is.
 static NEXT_BUCKET: AtomicU64 = AtomicU64::new(1);
@@ -84,7 +85,7 @@ impl BucketBuilder {
             registry,
             kernel,
             house,
-            next_arbiter: AtomicU64::new(0),
+            next_arbiter: AtomicUsize::new(0),
         };
         Ok(Bucket {
             inner: Arc::new(inner),
@@ -126,7 +127,7 @@ pub(crate) struct BucketInner {
     pub(crate) registry: SharedRegistry,
     pub(crate) kernel: Arc<dyn KernelHost>,
     house: House,
-    next_arbiter: AtomicU64,
+    next_arbiter: AtomicUsize,
 }
 
 impl BucketInner {
@@ -198,43 +199,40 @@ impl Bucket {
             backend: shared.clone(),
             page_size: options.page_size,
         });
+        let place = inner
+            .house
+            .arbiters
+            .place(inner.next_arbiter.fetch_add(1, Ordering::Relaxed));
         let parts = PagerParts {
             id,
             engine,
             backend: shared,
             page_size: options.page_size,
             pool: inner.house.pool.clone(),
-            registry: inner.registry.clone(),
-            supervisor: inner.house.supervisor.clone().recipient(),
-            retry_every: options.retry_every,
+            supervisor: inner.house.supervisor.clone(),
+            events: inner.house.events.clone(),
+            policy: options.policy,
         };
-        Ok(Pager::new(
-            inner.clone(),
-            backend,
-            options.page_size,
-            id,
-            self.house_pager(name, parts),
-        ))
+        let cell =
+            Arc::new_cyclic(|cell| PagerCell::new(id, name, place, PagerWork::new(parts, cell.clone())));
+        if inner.registry.insert(cell.clone()) {
+            let (reply, _) = oneshot::channel();
+            cell.call(UserCall::Control(Control::Inhibit { reply }));
+        }
+        PagerActor::start_on(&inner.house.arbiters.get(place), cell.clone());
+        let core = PagerCore {
+            bucket: inner.clone(),
+            cell,
+            page_size: options.page_size,
+            extent,
+            rights: Mutex::new(0),
+        };
+        Ok(Pager::new(core, backend))
     }
 
-    /// Starts the actor on one of the arbiters, in turn.
-    fn house_pager(&self, name: String, parts: PagerParts) -> PagerAddress {
-        let inner = &self.inner;
-        let turn = inner.next_arbiter.fetch_add(1, Ordering::Relaxed) as usize;
-        let arbiter = &inner.house.arbiters[turn % inner.house.arbiters.len()];
-        let id = parts.id;
-        let address = PagerActor::start_on(arbiter, parts);
-        if inner.registry.insert(
-            id,
-            Entry {
-                name,
-                address: address.clone(),
-            },
-        ) {
-            let (reply, _) = oneshot::channel();
-            address.do_send(UserCall::Control(Control::Inhibit { reply }));
-        }
-        address
+    /// What happens to the bucket's pagers from now on.
+    pub fn events(&self) -> Events {
+        self.inner.house.events.subscribe()
     }
 
     /// Stops the bucket from taking requests (`pager_inhibit_workers`).

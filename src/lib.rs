@@ -11,7 +11,10 @@ mod mapping;
 pub mod object;
 mod pager;
 pub mod plan;
+mod port;
 
+pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};
 pub use bucket::{Bucket, BucketBuilder};
 pub use mapping::{Mapping, Protection};
 pub use pager::{Pager, PagerOptions, Wait, WeakPager};
+pub use port::Port;

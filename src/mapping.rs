@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::actors::{Control, Request, block_on};
 use crate::error::{CopyError, MapError};
 use crate::mach::RawMapping;
 use crate::object::Prot;
-use crate::pager::PagerCore;
+use crate::port::{PagerCore, SendRight};
 
 /// What may be done with a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Protection {
 /// had, the thread gets `SIGBUS`; [`read_at`](Self::read_at) and [`write_at`](Self::write_at) give
 /// an error instead.
 pub struct Mapping {
-    pager: Arc<PagerCore>,
+    right: SendRight,
     raw: RawMapping,
     offset: u64,
     length: usize,
@@ -41,7 +43,7 @@ pub struct Mapping {
 
 impl Mapping {
     pub(crate) async fn new(
-        pager: Arc<PagerCore>,
+        pager: &Arc<PagerCore>,
         offset: u64,
         length: u64,
         protection: Protection,
@@ -49,16 +51,17 @@ impl Mapping {
         if length == 0 {
             return Err(MapError::Empty);
         }
-        let size = pager.page_size();
+        let size = pager.page_size;
         let range = size
             .pages_exact(offset, 0)
             .and_then(|_| size.pages_around(offset, length))
             .map_err(crate::error::CallError::from)?;
         pager.inside(offset..range.end().offset(size))?;
         let prot = protection.prot();
+        let right = SendRight::new(pager);
         let raw = pager.ask(|reply| Request::Map { range, prot, reply }).await??;
         Ok(Self {
-            pager,
+            right,
             raw,
             offset,
             length: length as usize,
@@ -103,28 +106,36 @@ impl Mapping {
     ///
     /// An error says exactly how many bytes were copied, up to the start of the first bad page.
     pub fn read_at(&self, at: usize, into: &mut [u8]) -> Result<(), CopyError> {
-        self.pager.bucket.may_block()?;
-        block_on(self.pager.read_at(self.offset.saturating_add(at as u64), into))
+        self.right.core.bucket.may_block()?;
+        block_on(
+            self.right
+                .core
+                .read_at(self.offset.saturating_add(at as u64), into),
+        )
     }
 
     /// Copies bytes into the object from `at` (from the start of the mapping) on; never faults.
     pub fn write_at(&self, at: usize, from: &[u8]) -> Result<(), CopyError> {
-        self.pager.bucket.may_block()?;
+        self.right.core.bucket.may_block()?;
         if self.protection == Protection::Read {
             return Err(CopyError::ReadOnly);
         }
-        block_on(self.pager.write_at(self.offset.saturating_add(at as u64), from))
+        block_on(
+            self.right
+                .core
+                .write_at(self.offset.saturating_add(at as u64), from),
+        )
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let mapping = self.raw;
-        if self.pager.bucket.may_block().is_ok() {
+        let (mapping, pager) = (self.raw, &self.right.core);
+        let (reply, done) = oneshot::channel();
+        pager.tell(Control::Unmap { mapping, reply });
+        if pager.bucket.may_block().is_ok() {
             // An error means that the pager has ended and taken its mappings down.
-            let _ = block_on(self.pager.control(|reply| Control::Unmap { mapping, reply }));
-        } else {
-            self.pager.tell(|reply| Control::Unmap { mapping, reply });
+            let _ = block_on(done);
         }
     }
 }

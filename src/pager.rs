@@ -2,18 +2,15 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use crate::actors::engine::{Copied, Outcome};
-use crate::actors::{Control, PagerAddress, PagerId, Reply, Request, UserCall, block_on};
+use crate::actors::{Control, FailurePolicy, PagerId, Request, block_on};
 use crate::backend::{Backend, PageBuffer};
-use crate::bucket::BucketInner;
 use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
 use crate::mach::Residency;
 use crate::mapping::{Mapping, Protection};
-use crate::object::{Answer, CopyStrategy, LockKind, PageError, PageIndex, PageSize, Prot};
+use crate::object::{Answer, CopyStrategy, LockKind, PageError, PageIndex, PageSize, Prot, Reference};
+use crate::port::{PagerCore, Port};
 
 /// How a pager is to be.
 #[derive(Clone, Debug)]
@@ -28,8 +25,8 @@ pub struct PagerOptions {
     pub copy_strategy: CopyStrategy,
     /// Call [`Backend::notify_evict`] for every page that leaves the cache (`notify_on_evict`).
     pub notify_on_evict: bool,
-    /// How long after a failed write the next attempt is made.
-    pub retry_every: Duration,
+    /// What to do when the store fails.
+    pub policy: FailurePolicy,
 }
 
 impl Default for PagerOptions {
@@ -40,7 +37,7 @@ impl Default for PagerOptions {
             may_cache: true,
             copy_strategy: CopyStrategy::None,
             notify_on_evict: false,
-            retry_every: Duration::from_millis(500),
+            policy: FailurePolicy::default(),
         }
     }
 }
@@ -59,22 +56,19 @@ pub enum Wait {
 /// A clone is the same reference. When the last clone and the last mapping are gone, the pages are
 /// written back and the pager ends.
 pub struct Pager<B: Backend> {
-    pub(crate) core: Arc<PagerCore>,
+    core: Arc<PagerCore>,
+    user: Arc<UserReference>,
     backend: Arc<B>,
 }
 
-/// What every handle of a pager shares.
-pub(crate) struct PagerCore {
-    pub(crate) bucket: Arc<BucketInner>,
-    address: PagerAddress,
-    page_size: PageSize,
-    id: PagerId,
-    extent: u64,
+/// The one user reference that all clones of a [`Pager`] share.
+struct UserReference {
+    core: Arc<PagerCore>,
 }
 
-impl Drop for PagerCore {
+impl Drop for UserReference {
     fn drop(&mut self) {
-        self.address.do_send(UserCall::Control(Control::Abandoned));
+        self.core.tell(Control::Dropped(Reference::User));
     }
 }
 
@@ -82,30 +76,17 @@ impl<B: Backend> Clone for Pager<B> {
     fn clone(&self) -> Self {
         Self {
             core: self.core.clone(),
+            user: self.user.clone(),
             backend: self.backend.clone(),
         }
     }
 }
 
 impl<B: Backend> Pager<B> {
-    pub(crate) fn new(
-        bucket: Arc<BucketInner>,
-        backend: Arc<B>,
-        page_size: PageSize,
-        id: PagerId,
-        address: PagerAddress,
-    ) -> Self {
-        let extent = backend.extent();
-        Self {
-            core: Arc::new(PagerCore {
-                bucket,
-                address,
-                page_size,
-                id,
-                extent,
-            }),
-            backend,
-        }
+    pub(crate) fn new(core: PagerCore, backend: Arc<B>) -> Self {
+        let core = Arc::new(core);
+        let user = Arc::new(UserReference { core: core.clone() });
+        Self { core, user, backend }
     }
 
     /// The user's own value (`pager_get_upi`).
@@ -115,7 +96,7 @@ impl<B: Backend> Pager<B> {
 
     /// The number of the pager in its bucket.
     pub fn id(&self) -> PagerId {
-        self.core.id
+        self.core.cell.id
     }
 
     /// The size of the object's pages.
@@ -128,12 +109,30 @@ impl<B: Backend> Pager<B> {
         self.core.extent
     }
 
-    /// A reference that does not keep the pager alive.
+    /// A reference that does not keep the pager alive (`ports_port_ref_weak`).
     pub fn downgrade(&self) -> WeakPager<B> {
+        self.core.tell(Control::AddWeak);
+        let user = Arc::downgrade(&self.user);
         WeakPager {
-            core: Arc::downgrade(&self.core),
+            core: self.core.clone(),
+            user,
             backend: Arc::downgrade(&self.backend),
         }
+    }
+
+    /// A send right, which can be mapped and given away (`pager_get_port`).
+    pub fn port(&self) -> Port {
+        Port::new(&self.core, false)
+    }
+
+    /// A send right that refuses mappings for writing (`pager_create_ro_port`).
+    pub fn read_only_port(&self) -> Port {
+        Port::new(&self.core, true)
+    }
+
+    /// Lets a pager that was quarantined use its store again, which is made anew first.
+    pub fn revive(&self) {
+        self.core.tell(Control::Revive);
     }
 
     /// Writes dirty and precious pages back and keeps them resident (`pager_sync`).
@@ -252,7 +251,7 @@ impl<B: Backend> Pager<B> {
     ///
     /// `length` is rounded up to whole pages.
     pub async fn map(&self, offset: u64, length: u64, protection: Protection) -> Result<Mapping, MapError> {
-        Mapping::new(self.core.clone(), offset, length, protection).await
+        Mapping::new(&self.core, offset, length, protection).await
     }
 
     /// Maps the whole object.
@@ -383,72 +382,45 @@ impl<B: Backend> Pager<B> {
 }
 
 /// A reference that does not keep the pager alive.
+///
+/// When only such references are left, [`Backend::drop_weak`] is called; when they are gone, too,
+/// the pager ends.
 pub struct WeakPager<B: Backend> {
-    core: Weak<PagerCore>,
+    core: Arc<PagerCore>,
+    user: Weak<UserReference>,
     backend: Weak<B>,
+}
+
+impl<B: Backend> WeakPager<B> {
+    /// The user reference, while somebody holds it.
+    pub fn upgrade(&self) -> Option<Pager<B>> {
+        let (user, backend) = (self.user.upgrade()?, self.backend.upgrade()?);
+        Some(Pager {
+            core: self.core.clone(),
+            user,
+            backend,
+        })
+    }
 }
 
 impl<B: Backend> Clone for WeakPager<B> {
     fn clone(&self) -> Self {
+        self.core.tell(Control::AddWeak);
         Self {
             core: self.core.clone(),
+            user: self.user.clone(),
             backend: self.backend.clone(),
         }
     }
 }
 
-impl<B: Backend> WeakPager<B> {
-    /// A user reference, while there is still one.
-    pub fn upgrade(&self) -> Option<Pager<B>> {
-        Some(Pager {
-            core: self.core.upgrade()?,
-            backend: self.backend.upgrade()?,
-        })
+impl<B: Backend> Drop for WeakPager<B> {
+    fn drop(&mut self) {
+        self.core.tell(Control::WeakDropped);
     }
 }
 
 impl PagerCore {
-    pub(crate) fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-
-    /// Sends a request and waits for its answer.
-    pub(crate) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallError> {
-        self.send(|reply| UserCall::Request(request(reply))).await
-    }
-
-    /// Asks what is answered even while the pager is inhibited.
-    pub(crate) async fn control<T>(&self, control: impl FnOnce(Reply<T>) -> Control) -> Result<T, CallError> {
-        self.send(|reply| UserCall::Control(control(reply))).await
-    }
-
-    async fn send<T>(&self, call: impl FnOnce(Reply<T>) -> UserCall) -> Result<T, CallError> {
-        let (reply, answer) = oneshot::channel();
-        self.address.do_send(call(reply));
-        answer.await.map_err(|_| CallError::Gone)
-    }
-
-    /// Tells the pager something; nobody waits for the answer.
-    pub(crate) fn tell<T>(&self, control: impl FnOnce(Reply<T>) -> Control) {
-        let (reply, _) = oneshot::channel();
-        self.address.do_send(UserCall::Control(control(reply)));
-    }
-
-    /// The extent rounded up to whole pages.
-    pub(crate) fn end(&self) -> u64 {
-        self.extent.next_multiple_of(self.page_size.bytes())
-    }
-
-    pub(crate) fn inside(&self, range: Range<u64>) -> Result<(), CallError> {
-        if range.end > self.end() || range.start > range.end {
-            return Err(CallError::OutsideExtent {
-                end: range.end,
-                extent: self.extent,
-            });
-        }
-        Ok(())
-    }
-
     async fn lock(&self, kind: LockKind, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
         self.inside(range.clone())?;
         let (offset, length) = (range.start, range.end - range.start);
@@ -478,23 +450,6 @@ impl PagerCore {
 
     pub(crate) async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
         outcome(&self.copy(offset, from.to_vec(), Prot::READ_WRITE).await?)
-    }
-
-    async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {
-        let end = offset.saturating_add(buffer.len() as u64);
-        if end > self.extent {
-            return Err(CallError::OutsideExtent {
-                end,
-                extent: self.extent,
-            });
-        }
-        self.ask(|reply| Request::Copy {
-            offset,
-            buffer,
-            access,
-            reply,
-        })
-        .await
     }
 }
 

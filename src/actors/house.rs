@@ -1,16 +1,17 @@
 //! The threads of a bucket: the supervisor's, the arbiters', the pool's.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
 
 use super::engine::panic_text;
+use super::events::EventSink;
 use super::local::{is_bucket_thread, mark_bucket_thread};
 use super::pool::BackendPool;
 use super::registry::SharedRegistry;
-use super::supervisor::BucketSupervisor;
+use super::supervisor::{BucketSupervisor, Watch};
 
 /// How many threads of each kind.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,8 @@ pub(crate) struct HousePlan {
 pub(crate) struct House {
     pub(crate) supervisor: Addr<BucketSupervisor>,
     pub(crate) pool: BackendPool,
-    pub(crate) arbiters: Vec<ArbiterHandle>,
+    pub(crate) arbiters: Arbiters,
+    pub(crate) events: EventSink,
     bucket: u64,
     system: System,
     thread: Option<JoinHandle<()>>,
@@ -33,8 +35,67 @@ pub(crate) struct House {
 struct Rooms {
     supervisor: Addr<BucketSupervisor>,
     pool: BackendPool,
-    arbiters: Vec<ArbiterHandle>,
+    arbiters: Arbiters,
+    events: EventSink,
     system: System,
+}
+
+/// The arbiters that run pagers; a dead one is replaced in its place.
+#[derive(Clone)]
+pub(crate) struct Arbiters {
+    bucket: u64,
+    handles: Arc<Mutex<Vec<ArbiterHandle>>>,
+}
+
+impl Arbiters {
+    fn new(bucket: u64, handles: Vec<ArbiterHandle>) -> Self {
+        Self {
+            bucket,
+            handles: Arc::new(Mutex::new(handles)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<ArbiterHandle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of a new pager, in turn.
+    pub(crate) fn place(&self, turn: usize) -> usize {
+        turn % self.lock().len()
+    }
+
+    pub(crate) fn get(&self, place: usize) -> ArbiterHandle {
+        self.lock()[place].clone()
+    }
+
+    /// Starts an arbiter in place of each that has died; says which they were.
+    pub(crate) fn replace_dead(&self) -> Vec<usize> {
+        let mut handles = self.lock();
+        let mut dead = Vec::new();
+        for (place, handle) in handles.iter_mut().enumerate() {
+            if handle.spawn_fn(|| ()) {
+                continue;
+            }
+            if let Ok(arbiter) = panic::catch_unwind(|| new_arbiter(self.bucket)) {
+                *handle = arbiter.handle();
+                dead.push(place);
+            }
+        }
+        dead
+    }
+
+    fn stop(&self) {
+        for handle in self.lock().iter() {
+            handle.stop();
+        }
+    }
+}
+
+/// Panics where the thread cannot be started, as actix does.
+fn new_arbiter(bucket: u64) -> Arbiter {
+    let arbiter = Arbiter::new();
+    arbiter.spawn_fn(move || mark_bucket_thread(bucket));
+    arbiter
 }
 
 impl House {
@@ -50,6 +111,7 @@ impl House {
                 supervisor: rooms.supervisor,
                 pool: rooms.pool,
                 arbiters: rooms.arbiters,
+                events: rooms.events,
                 system: rooms.system,
                 bucket: plan.bucket,
                 thread: Some(thread),
@@ -66,9 +128,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.pool.close();
-        for arbiter in &self.arbiters {
-            arbiter.stop();
-        }
+        self.arbiters.stop();
         self.system.stop();
         // One of the bucket's own threads may hold the last reference: it cannot wait for itself.
         if let Some(thread) = self.thread.take()
@@ -105,15 +165,23 @@ fn live(plan: HousePlan, registry: SharedRegistry, tell: &mpsc::SyncSender<Resul
 
 async fn furnish(plan: HousePlan, registry: SharedRegistry, arbiters: &mut Vec<Arbiter>) -> Rooms {
     for _ in 0..plan.arbiters {
-        let arbiter = Arbiter::new();
-        arbiter.spawn_fn(move || mark_bucket_thread(plan.bucket));
-        arbiters.push(arbiter);
+        arbiters.push(new_arbiter(plan.bucket));
     }
     let pool = BackendPool::start(plan.workers, plan.bucket);
+    let arbiters = Arbiters::new(plan.bucket, arbiters.iter().map(Arbiter::handle).collect());
+    let events = EventSink::default();
+    let watch = Watch {
+        registry,
+        pool: pool.clone(),
+        arbiters: arbiters.clone(),
+        events: events.clone(),
+    };
+    let supervisor = BucketSupervisor::new(watch).start();
     Rooms {
-        supervisor: BucketSupervisor::new(registry).start(),
+        supervisor,
         pool,
-        arbiters: arbiters.iter().map(Arbiter::handle).collect(),
+        arbiters,
+        events,
         system: System::current(),
     }
 }

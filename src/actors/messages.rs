@@ -1,22 +1,26 @@
 //! Who says what to whom.
 //!
 //! ```text
-//!   user ──UserCall──▶ PagerActor ──Work──▶ BackendPool
-//!                        ▲    ▲ └─JobAnswer─────┘
-//!            KernelPoll ─┘    │
-//!   user ──BucketCall─▶ BucketSupervisor ──UserCall::{Inhibit,Resume,Shutdown}──▶ every PagerActor
-//!                        ▲
-//!                        └──Report── PagerActor (panics, failed writes, the end)
+//!   user ──UserCall──▶ PagerCell ──Wake──▶ PagerActor ──Work──▶ BackendPool
+//!                          ▲                  ▲                     │
+//!                          └────JobAnswer─────│─────────────────────┘
+//!                                             └ KernelPoll (the kernel's upcalls)
+//!   user ──BucketCall─▶ BucketSupervisor ──UserCall::Control──▶ every PagerCell
+//!                          ▲
+//!                          └──Report── PagerActor (panics, overdue calls, the end)
 //! ```
+//!
+//! Calls and results stand in the pager's cell until the actor takes them: they outlive it.
 
 use actix::Message;
 use tokio::sync::oneshot;
 
 use super::engine::{Copied, Outcome};
+use super::policy::FailurePolicy;
 use super::registry::PagerId;
 use crate::backend::PageBuffer;
 use crate::mach::{KernelError, RawMapping, Residency};
-use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageRange, Prot};
+use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageRange, Prot, Reference};
 
 /// Where an answer goes; dropping it tells the user that the pager is gone.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -86,11 +90,26 @@ pub(crate) enum Control {
     Resume {
         reply: Reply<()>,
     },
-    /// The last user reference is gone.
-    Abandoned,
+    /// The first reference of a kind is there.
+    Added(Reference),
+    /// The last reference of a kind is gone.
+    Dropped(Reference),
+    AddWeak,
+    WeakDropped,
+    /// Make the core anew: it panicked.
+    Restart,
+    /// Have the store made anew: it is broken.
+    RestartBackend,
+    /// Leave the store alone: it failed too often.
+    Quarantine,
+    /// Use the store again.
+    Revive,
 }
 
-impl Message for UserCall {
+/// Look into the inbox.
+pub(crate) struct Wake;
+
+impl Message for Wake {
     type Result = ();
 }
 
@@ -120,8 +139,20 @@ pub(crate) struct NotInhibited;
 
 /// What a pager tells the supervisor.
 pub(crate) enum Report {
-    /// The user's code panicked in a worker.
-    BackendPanicked { pager: PagerId, text: String },
+    /// The store panicked, or a call of it is overdue, or it could not be made anew.
+    BackendFailed { pager: PagerId, policy: FailurePolicy },
+    /// The pager panicked and waits for a verdict.
+    PagerPanicked {
+        pager: PagerId,
+        policy: FailurePolicy,
+        text: String,
+    },
+    /// A worker is stuck in a call of a store.
+    WorkerStuck,
+    /// A stuck worker is back.
+    WorkerBack,
+    /// The thread of a worker died.
+    WorkerDied,
     /// The pager has ended.
     Ended { pager: PagerId },
 }

@@ -2,19 +2,29 @@
 //!
 //! This is the only folder that names actix.
 
+mod cell;
 pub mod engine;
+mod events;
+mod flight;
+mod health;
 mod house;
 mod local;
 mod messages;
 mod pager;
+mod policy;
 mod pool;
 mod registry;
 mod supervisor;
+mod work;
 
+pub(crate) use cell::PagerCell;
 pub(crate) use house::{House, HousePlan};
 pub(crate) use local::{block_on, is_bucket_thread};
 pub(crate) use messages::{BucketCall, Control, Reply, Request, UserCall};
-pub(crate) use pager::{PagerActor, PagerAddress, PagerParts};
-pub(crate) use registry::{Entry, Registry, SharedRegistry};
+pub(crate) use pager::PagerActor;
+pub(crate) use registry::{Registry, SharedRegistry};
+pub(crate) use work::{PagerParts, PagerWork};
 
+pub use events::{BucketEvent, EventKind, Events};
+pub use policy::{Backoff, FailurePolicy, Intensity};
 pub use registry::PagerId;

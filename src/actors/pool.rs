@@ -1,39 +1,89 @@
 //! The backend pool: blocking actors that call the user's store.
 //!
-//! The threads and the recovery from panics are actix's (`SyncArbiter`). The work itself goes
-//! through one queue that all workers pull from: a hop then wakes a worker directly instead of
-//! passing through the arbiter that pumps a `SyncArbiter`'s mailbox, and a worker that is awake
-//! takes the next job without being woken again.
+//! The threads are actix's (`SyncArbiter`). The work goes through one queue that all workers pull
+//! from: a hop then wakes a worker directly instead of passing through the arbiter that pumps a
+//! `SyncArbiter`'s mailbox, and a worker that is awake takes the next job without being woken.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use actix::{Actor, Handler, Message, Recipient, SyncArbiter, SyncContext};
+use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 
+use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Job, JobReport};
+use super::flight::JobId;
 use super::local::mark_bucket_thread;
 use crate::backend::Backend;
-use crate::object::PageSize;
+use crate::object::{PageError, PageSize};
 
-/// A job and where its result goes.
+/// How many workers may stand in for stuck or dead ones at the same time.
+const STAND_INS: usize = 64;
+
+/// A job and where its result goes. Dropped without a result, it says that its worker died.
 pub(crate) struct Work {
-    pub(crate) job: Job,
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) page_size: PageSize,
-    pub(crate) reply_to: Recipient<JobAnswer>,
+    id: JobId,
+    job: Option<Job>,
+    backend: Arc<dyn Backend>,
+    page_size: PageSize,
+    reply_to: Weak<PagerCell>,
 }
 
-/// `PagesRead`, `PagesWritten`, …: the result of a job, with data or an error code.
-pub(crate) struct JobAnswer(pub(crate) JobReport);
+impl Work {
+    pub(crate) fn new(
+        id: JobId,
+        job: Job,
+        backend: Arc<dyn Backend>,
+        page_size: PageSize,
+        reply_to: Weak<PagerCell>,
+    ) -> Self {
+        Self {
+            id,
+            job: Some(job),
+            backend,
+            page_size,
+            reply_to,
+        }
+    }
 
-impl Message for JobAnswer {
-    type Result = ();
+    /// Calls the store.
+    fn run(mut self) {
+        if let Some(job) = self.job.take() {
+            let report = job.run(&*self.backend, self.page_size);
+            self.answer(Some(report));
+            // Answered: the guard has nothing left to say.
+            self.reply_to = Weak::new();
+        }
+    }
+
+    fn refuse(mut self) {
+        if let Some(job) = self.job.take() {
+            let done = job.failed(PageError::Io);
+            self.answer(Some(JobReport { done, panic: None }));
+            self.reply_to = Weak::new();
+        }
+    }
+
+    fn answer(&self, report: Option<JobReport>) {
+        if let Some(cell) = self.reply_to.upgrade() {
+            cell.answer(JobAnswer { id: self.id, report });
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.answer(None);
+    }
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Work>,
     closed: bool,
+    stand_ins: usize,
+    /// How many workers are to go when they come back.
+    surplus: usize,
 }
 
 /// The jobs that wait for a worker.
@@ -48,9 +98,14 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next job; `None` when the worker is to go.
     fn next(&self) -> Option<Work> {
         let mut queue = self.lock();
         loop {
+            if queue.surplus > 0 {
+                queue.surplus -= 1;
+                return None;
+            }
             if let Some(work) = queue.waiting.pop_front() {
                 return Some(work);
             }
@@ -66,27 +121,24 @@ impl Shared {
 #[derive(Clone)]
 pub(crate) struct BackendPool {
     shared: Arc<Shared>,
+    bucket: u64,
 }
 
 impl BackendPool {
     /// Starts `workers` blocking actors. Must be called on a thread with an actix `System`.
     ///
-    /// Panics where a thread cannot be started, as `SyncArbiter` does; the workers that were
-    /// started before end when the pool is dropped.
+    /// Where a thread cannot be started this panics, as `SyncArbiter` does, after the workers that
+    /// were started have been told to go.
     pub(crate) fn start(workers: usize, bucket: u64) -> Self {
         let pool = Self {
             shared: Arc::default(),
-        };
-        let closer = Closer(pool.shared.clone());
-        let shared = pool.shared.clone();
-        let address = SyncArbiter::start(workers, move || BackendWorker {
-            shared: shared.clone(),
             bucket,
-        });
-        for _ in 0..workers {
-            address.do_send(Serve);
+        };
+        let started = panic::catch_unwind(AssertUnwindSafe(|| pool.add_workers(workers)));
+        if let Err(payload) = started {
+            pool.close();
+            panic::resume_unwind(payload);
         }
-        std::mem::forget(closer);
         pool
     }
 
@@ -95,30 +147,53 @@ impl BackendPool {
         let mut queue = self.shared.lock();
         if queue.closed {
             drop(queue);
-            let done = work.job.failed(crate::object::PageError::Io);
-            return work.reply_to.do_send(JobAnswer(JobReport { done, panic: None }));
+            return work.refuse();
         }
         queue.waiting.push_back(work);
         drop(queue);
         self.shared.arrived.notify_one();
     }
 
-    /// Lets the workers end when the queue is empty.
+    /// Lets the workers go when the queue is empty.
     pub(crate) fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.arrived.notify_all();
     }
-}
 
-/// Closes the queue when the pool could not be started whole.
-struct Closer(Arc<Shared>);
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        BackendPool {
-            shared: self.0.clone(),
+    /// Starts a worker in place of one that is stuck or dead, up to a limit.
+    pub(crate) fn replace_worker(&self) {
+        let mut queue = self.shared.lock();
+        if queue.closed || queue.stand_ins >= STAND_INS {
+            return;
         }
-        .close();
+        queue.stand_ins += 1;
+        drop(queue);
+        if panic::catch_unwind(AssertUnwindSafe(|| self.add_workers(1))).is_err() {
+            tracing::error!("no thread can be started in place of a stuck worker");
+            self.shared.lock().stand_ins -= 1;
+        }
+    }
+
+    /// A stuck worker is back: one is too many now.
+    pub(crate) fn retire_worker(&self) {
+        let mut queue = self.shared.lock();
+        if queue.stand_ins > 0 {
+            queue.stand_ins -= 1;
+            queue.surplus += 1;
+            drop(queue);
+            self.shared.arrived.notify_one();
+        }
+    }
+
+    fn add_workers(&self, count: usize) {
+        let (shared, bucket) = (self.shared.clone(), self.bucket);
+        let address = SyncArbiter::start(count, move || BackendWorker {
+            shared: shared.clone(),
+            bucket,
+        });
+        for _ in 0..count {
+            address.do_send(Serve);
+        }
     }
 }
 
@@ -128,7 +203,7 @@ struct BackendWorker {
     bucket: u64,
 }
 
-/// Work until the pool is closed.
+/// Work until there is none for this worker any more.
 struct Serve;
 
 impl Message for Serve {
@@ -145,8 +220,7 @@ impl Handler<Serve> for BackendWorker {
     fn handle(&mut self, _: Serve, _: &mut Self::Context) {
         mark_bucket_thread(self.bucket);
         while let Some(work) = self.shared.next() {
-            let report = work.job.run(&*work.backend, work.page_size);
-            work.reply_to.do_send(JobAnswer(report));
+            work.run();
         }
     }
 }

@@ -3,26 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use actix::Addr;
 use dashmap::DashMap;
 
-use super::pager::PagerActor;
+use super::cell::PagerCell;
 
 /// The number of a pager in its bucket, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PagerId(pub u64);
 
-/// A pager's way in.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) address: Addr<PagerActor>,
-}
-
 /// Every pager of a bucket that has not ended.
 #[derive(Default)]
 pub(crate) struct Registry {
-    pagers: DashMap<PagerId, Entry>,
+    pagers: DashMap<PagerId, Arc<PagerCell>>,
     next: AtomicU64,
     inhibited: AtomicBool,
     closed: AtomicBool,
@@ -38,8 +30,8 @@ impl Registry {
     ///
     /// The entry is in before the flag is read, and whoever sets the flag reads the entries
     /// afterwards: a pager made during an inhibition is caught by one of the two.
-    pub(crate) fn insert(&self, id: PagerId, entry: Entry) -> bool {
-        self.pagers.insert(id, entry);
+    pub(crate) fn insert(&self, cell: Arc<PagerCell>) -> bool {
+        self.pagers.insert(cell.id, cell);
         self.inhibited.load(Ordering::SeqCst)
     }
 
@@ -47,11 +39,13 @@ impl Registry {
         self.pagers.remove(&id);
     }
 
-    pub(crate) fn entries(&self) -> Vec<(PagerId, Entry)> {
-        self.pagers
-            .iter()
-            .map(|entry| (*entry.key(), entry.value().clone()))
-            .collect()
+    /// The pager with this number.
+    pub(crate) fn get(&self, id: PagerId) -> Option<Arc<PagerCell>> {
+        self.pagers.get(&id).map(|cell| cell.value().clone())
+    }
+
+    pub(crate) fn cells(&self) -> Vec<Arc<PagerCell>> {
+        self.pagers.iter().map(|cell| cell.value().clone()).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,101 +1,161 @@
-//! `BucketSupervisor`: inhibition, resumption and shutdown of all pagers of a bucket.
+//! `BucketSupervisor`: inhibition, resumption and shutdown of all pagers of a bucket, and what
+//! happens when a store, a worker, a pager or a thread fails.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
+use super::cell::PagerCell;
 use super::engine::Outcome;
+use super::events::{EventKind, EventSink};
+use super::health::{Health, Verdict};
+use super::house::Arbiters;
 use super::messages::{
     AlreadyInhibited, BucketCall, Control, NotInhibited, Reply, Report, Request, UserCall,
 };
-use super::registry::{Entry, SharedRegistry};
+use super::pager::PagerActor;
+use super::policy::FailurePolicy;
+use super::pool::BackendPool;
+use super::registry::{PagerId, SharedRegistry};
 use crate::object::Answer;
+
+/// How often the supervisor looks whether its arbiters live.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a supervisor watches over.
+pub(crate) struct Watch {
+    pub(crate) registry: SharedRegistry,
+    pub(crate) pool: BackendPool,
+    pub(crate) arbiters: Arbiters,
+    pub(crate) events: EventSink,
+}
 
 /// Watches over the pagers of one bucket.
 pub(crate) struct BucketSupervisor {
-    registry: SharedRegistry,
+    watch: Watch,
+    health: HashMap<PagerId, Health>,
 }
 
 impl BucketSupervisor {
-    pub(crate) fn new(registry: SharedRegistry) -> Self {
-        Self { registry }
+    pub(crate) fn new(watch: Watch) -> Self {
+        Self {
+            watch,
+            health: HashMap::new(),
+        }
     }
 
     fn inhibit(&self, reply: Reply<Result<(), AlreadyInhibited>>, ctx: &mut Context<Self>) {
-        if self.registry.set_inhibited(true) {
+        if self.watch.registry.set_inhibited(true) {
             let _ = reply.send(Err(AlreadyInhibited));
             return;
         }
         let told = self.tell_all(|reply| Control::Inhibit { reply });
-        let answer = async move {
-            wait_all(told).await;
-            let _ = reply.send(Ok(()));
-        };
-        ctx.spawn(answer.into_actor(self));
+        self.answer_after(told, reply, Ok(()), ctx);
     }
 
     fn resume(&self, reply: Reply<Result<(), NotInhibited>>, ctx: &mut Context<Self>) {
-        if !self.registry.set_inhibited(false) {
+        if !self.watch.registry.set_inhibited(false) {
             let _ = reply.send(Err(NotInhibited));
             return;
         }
         let told = self.tell_all(|reply| Control::Resume { reply });
-        let answer = async move {
-            wait_all(told).await;
-            let _ = reply.send(Ok(()));
+        self.answer_after(told, reply, Ok(()), ctx);
+    }
+
+    fn answer_after<T: 'static>(
+        &self,
+        told: Vec<oneshot::Receiver<()>>,
+        reply: Reply<T>,
+        answer: T,
+        ctx: &mut Context<Self>,
+    ) {
+        let answered = async move {
+            for done in told {
+                // An error means that the pager ended: then it is done, too.
+                let _ = done.await;
+            }
+            let _ = reply.send(answer);
         };
-        ctx.spawn(answer.into_actor(self));
+        ctx.spawn(answered.into_actor(self));
     }
 
     fn shutdown(&self, reply: Reply<Vec<String>>, ctx: &mut Context<Self>) {
-        self.registry.close();
-        self.registry.set_inhibited(false);
+        self.watch.registry.close();
+        self.watch.registry.set_inhibited(false);
         drop(self.tell_all(|reply| Control::Resume { reply }));
-        let asked: Vec<_> = self
-            .registry
-            .entries()
-            .into_iter()
-            .map(|(_, entry)| {
-                let (reply, answer) = oneshot::channel();
-                entry
-                    .address
-                    .do_send(UserCall::Request(Request::Shutdown { reply }));
-                (entry, answer)
-            })
-            .collect();
-        ctx.spawn(shut_down(asked, reply).into_actor(self));
+        let asked = self.watch.registry.cells().into_iter().map(|cell| {
+            let (reply, answer) = oneshot::channel();
+            cell.call(UserCall::Request(Request::Shutdown { reply }));
+            (cell, answer)
+        });
+        ctx.spawn(shut_down(asked.collect(), reply).into_actor(self));
     }
 
     /// Sends every pager a call; the receivers end when it is done, or the pager is gone.
     fn tell_all(&self, control: impl Fn(Reply<()>) -> Control) -> Vec<oneshot::Receiver<()>> {
-        let tell = |(_, entry): (_, Entry)| {
+        let tell = |cell: Arc<PagerCell>| {
             let (reply, done) = oneshot::channel();
-            entry.address.do_send(UserCall::Control(control(reply)));
+            cell.call(UserCall::Control(control(reply)));
             done
         };
-        self.registry.entries().into_iter().map(tell).collect()
+        self.watch.registry.cells().into_iter().map(tell).collect()
     }
-}
 
-async fn wait_all(told: Vec<oneshot::Receiver<()>>) {
-    for done in told {
-        // An error means that the pager ended: then it is done, too.
-        let _ = done.await;
-    }
-}
-
-async fn shut_down(asked: Vec<(Entry, oneshot::Receiver<Outcome>)>, reply: Reply<Vec<String>>) {
-    let mut failures = Vec::new();
-    for (entry, answer) in asked {
-        let outcome = answer.await.ok();
-        if !matches!(outcome, Some(Outcome::Answer(Answer::Done | Answer::ShutDown))) {
-            failures.push(entry.name);
+    /// Decides what follows from a failure of a pager.
+    fn failed(&mut self, pager: PagerId, policy: FailurePolicy, remedy: Control, ctx: &mut Context<Self>) {
+        let Some(cell) = self.watch.registry.get(pager) else {
+            return;
+        };
+        match self
+            .health
+            .entry(pager)
+            .or_default()
+            .failed(Instant::now(), policy.intensity)
+        {
+            Verdict::Quarantine => cell.call(UserCall::Control(Control::Quarantine)),
+            Verdict::Restart(failures) => {
+                let wait = policy.restart_backoff.after(failures, pager.0);
+                ctx.run_later(wait, move |_, _| cell.call(UserCall::Control(remedy)));
+            }
         }
     }
-    let _ = reply.send(failures);
+
+    /// Moves the pagers of dead arbiters to new ones.
+    fn look_after_arbiters(&mut self) {
+        for dead in self.watch.arbiters.replace_dead() {
+            let cells = self.watch.registry.cells();
+            let orphans = cells
+                .into_iter()
+                .filter(|cell| cell.arbiter.load(Ordering::Relaxed) == dead);
+            for cell in orphans {
+                self.watch.events.tell(cell.id, EventKind::PagerMoved);
+                cell.call(UserCall::Control(Control::Restart));
+                PagerActor::start_on(&self.watch.arbiters.get(dead), cell);
+            }
+        }
+    }
+}
+
+async fn shut_down(asked: Vec<(Arc<PagerCell>, oneshot::Receiver<Outcome>)>, reply: Reply<Vec<String>>) {
+    let mut failed = Vec::new();
+    for (cell, answer) in asked {
+        if !matches!(answer.await, Ok(Outcome::Answer(Answer::Done | Answer::ShutDown))) {
+            failed.push(cell.name.clone());
+        }
+    }
+    let _ = reply.send(failed);
 }
 
 impl Actor for BucketSupervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LOOK_EVERY, |supervisor, _| supervisor.look_after_arbiters());
+    }
 }
 
 impl Handler<BucketCall> for BucketSupervisor {
@@ -113,12 +173,22 @@ impl Handler<BucketCall> for BucketSupervisor {
 impl Handler<Report> for BucketSupervisor {
     type Result = ();
 
-    fn handle(&mut self, report: Report, _: &mut Self::Context) {
+    fn handle(&mut self, report: Report, ctx: &mut Self::Context) {
         match report {
-            Report::BackendPanicked { pager, text } => {
-                tracing::error!(pager = pager.0, %text, "a backend panicked; its request was answered with EIO");
+            Report::BackendFailed { pager, policy } => {
+                self.failed(pager, policy, Control::RestartBackend, ctx);
             }
-            Report::Ended { pager } => tracing::debug!(pager = pager.0, "a pager ended"),
+            Report::PagerPanicked { pager, policy, text } => {
+                tracing::error!(pager = pager.0, %text, "a pager panicked");
+                self.failed(pager, policy, Control::Restart, ctx);
+            }
+            Report::WorkerStuck | Report::WorkerDied => self.watch.pool.replace_worker(),
+            Report::WorkerBack => self.watch.pool.retire_worker(),
+            Report::Ended { pager } => {
+                self.health.remove(&pager);
+                self.watch.registry.remove(pager);
+                self.watch.events.tell(pager, EventKind::Ended);
+            }
         }
     }
 }

@@ -18,6 +18,13 @@ pub struct PageBuffer {
 impl PageBuffer {
     /// A buffer of `length` zero bytes.
     pub fn zeroed(length: usize) -> Self {
+        if length == 0 {
+            return Self {
+                bytes: Box::default(),
+                start: 0,
+                length,
+            };
+        }
         let bytes = vec![0; length + BUFFER_ALIGNMENT - 1].into_boxed_slice();
         let start = bytes.as_ptr().align_offset(BUFFER_ALIGNMENT);
         Self { bytes, start, length }

@@ -60,6 +60,14 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Makes a broken store anew: connects again, replaces a poisoned lock.
+    ///
+    /// The supervisor asks for it when calls of this store panicked or were overdue; faults wait
+    /// meanwhile. The default does nothing.
+    fn restart(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     /// The pager is gone (`pager_clear_user_data`); called exactly once.
     fn clear_user_data(&self) {}
 

@@ -46,6 +46,12 @@ pub enum Job {
         /// The user's request that waits for it.
         token: RequestToken,
     },
+    /// [`Backend::restart`].
+    Restart,
+    /// [`Backend::drop_weak`].
+    DropWeak,
+    /// [`Backend::clear_user_data`].
+    ClearUserData,
 }
 
 /// The result of a [`Job`].
@@ -87,6 +93,15 @@ pub enum JobDone {
         /// Done, or why not.
         result: Result<(), PageError>,
     },
+    /// The store was told to make itself anew.
+    Restarted {
+        /// Done, or why not.
+        result: Result<(), PageError>,
+    },
+    /// The user was asked to drop weak references.
+    WeakDropped,
+    /// The user's data is cleared.
+    UserDataCleared,
 }
 
 /// The outcome of a job, and whether the user's code panicked in it.
@@ -110,31 +125,86 @@ impl Job {
             } => read(backend, page_size, op, range, buffer),
             Self::Write { op, range, run } => write(backend, page_size, op, range, &run),
             Self::Unlock { op, range } => {
-                let (result, panic) = caught(|| backend.unlock_pages(range, page_size));
-                let result = result.map_err(|error| error.page_error());
+                let (result, panic) = asked(|| backend.unlock_pages(range, page_size));
                 JobReport {
                     done: JobDone::PagesUnlocked { op, result },
                     panic,
                 }
             }
             Self::NotifyEvict { range } => {
-                let (_, panic) = caught(|| {
-                    backend.notify_evict(range, page_size);
-                    Ok::<(), BackendError>(())
-                });
-                JobReport {
-                    done: JobDone::EvictNotified,
-                    panic,
-                }
+                told(JobDone::EvictNotified, || backend.notify_evict(range, page_size))
             }
             Self::Sync { token } => {
-                let (result, panic) = caught(|| backend.sync());
-                let result = result.map_err(|error| error.page_error());
+                let (result, panic) = asked(|| backend.sync());
                 JobReport {
                     done: JobDone::Synced { token, result },
                     panic,
                 }
             }
+            Self::Restart => {
+                let (result, panic) = asked(|| backend.restart());
+                JobReport {
+                    done: JobDone::Restarted { result },
+                    panic,
+                }
+            }
+            Self::DropWeak => told(JobDone::WeakDropped, || backend.drop_weak()),
+            Self::ClearUserData => told(JobDone::UserDataCleared, || backend.clear_user_data()),
+        }
+    }
+
+    /// The same job with a buffer of its own, to be tried once more.
+    pub(crate) fn again(&self, page_size: PageSize) -> Self {
+        match self {
+            Self::Read {
+                op, range, access, ..
+            } => {
+                let buffer = PageBuffer::zeroed(range.bytes(page_size) as usize);
+                Self::Read {
+                    op: *op,
+                    range: *range,
+                    access: *access,
+                    buffer,
+                }
+            }
+            other => other.outline(),
+        }
+    }
+
+    /// The same job without a buffer: enough to know what it is about.
+    pub(crate) fn outline(&self) -> Self {
+        match self {
+            Self::Read {
+                op, range, access, ..
+            } => Self::Read {
+                op: *op,
+                range: *range,
+                access: *access,
+                buffer: PageBuffer::zeroed(0),
+            },
+            Self::Write { op, range, run } => Self::Write {
+                op: *op,
+                range: *range,
+                run: run.clone(),
+            },
+            Self::Unlock { op, range } => Self::Unlock {
+                op: *op,
+                range: *range,
+            },
+            Self::NotifyEvict { range } => Self::NotifyEvict { range: *range },
+            Self::Sync { token } => Self::Sync { token: *token },
+            Self::Restart => Self::Restart,
+            Self::DropWeak => Self::DropWeak,
+            Self::ClearUserData => Self::ClearUserData,
+        }
+    }
+
+    /// The pages the job is about; none for one that is about the whole store.
+    pub(crate) fn range(&self) -> PageRange {
+        match self {
+            Self::Read { range, .. } | Self::Write { range, .. } => *range,
+            Self::Unlock { range, .. } | Self::NotifyEvict { range } => *range,
+            Self::Sync { .. } | Self::Restart | Self::DropWeak | Self::ClearUserData => PageRange::default(),
         }
     }
 
@@ -160,6 +230,9 @@ impl Job {
                 result: Err(error),
             },
             Self::NotifyEvict { .. } => JobDone::EvictNotified,
+            Self::Restart => JobDone::Restarted { result: Err(error) },
+            Self::DropWeak => JobDone::WeakDropped,
+            Self::ClearUserData => JobDone::UserDataCleared,
             Self::Sync { token } => JobDone::Synced {
                 token: *token,
                 result: Err(error),
@@ -204,6 +277,21 @@ fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange,
         done: JobDone::PagesWritten { op, written, error },
         panic,
     }
+}
+
+/// A call whose answer is yes, or why not.
+fn asked(call: impl FnOnce() -> Result<(), BackendError>) -> (Result<(), PageError>, Option<String>) {
+    let (result, panic) = caught(call);
+    (result.map_err(|error| error.page_error()), panic)
+}
+
+/// A call without an answer.
+fn told(done: JobDone, call: impl FnOnce()) -> JobReport {
+    let (_, panic) = asked(|| {
+        call();
+        Ok(())
+    });
+    JobReport { done, panic }
 }
 
 /// A write that failed by itself, or by a panic.

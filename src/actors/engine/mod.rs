@@ -22,8 +22,8 @@ pub use job::{Job, JobDone, JobReport};
 use crate::backend::{Backend, PageBuffer, PageOutcome};
 use crate::mach::{ObjectKernel, PageData, Upcall};
 use crate::object::{
-    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize,
-    PagesSupplied, Refusal, RequestToken,
+    Answer, DataId, Effect, Event, MemoryObject, ObjectOptions, OpId, PageError, PageIndex, PageRange,
+    PageSize, PagesSupplied, Refusal, RequestToken,
 };
 use copy::Copies;
 use upcall::{begins_work, plain_event};
@@ -185,7 +185,8 @@ impl Engine {
             JobDone::PagesUnlocked { op, result } => {
                 self.events.push_back(Event::PagesUnlocked { op, result });
             }
-            JobDone::EvictNotified => {}
+            JobDone::EvictNotified | JobDone::Restarted { .. } => {}
+            JobDone::WeakDropped | JobDone::UserDataCleared => {}
             JobDone::Synced { token, result } => self.synced(token, result),
         }
         self.run();
@@ -224,6 +225,29 @@ impl Engine {
     /// Answers the users' request `token` only when the store is durable.
     pub fn make_durable(&mut self, token: RequestToken) {
         self.durable_after.push(token);
+    }
+
+    /// Makes the core anew from what the kernel knows: after a panic nothing else can be trusted.
+    ///
+    /// Copies go on. Results of jobs from before must not come in any more.
+    pub fn restart(&mut self) {
+        let attributes = self.object.attributes();
+        let options = ObjectOptions {
+            may_cache: attributes.may_cache,
+            copy_strategy: attributes.copy_strategy,
+            ..*self.object.options()
+        };
+        self.object = MemoryObject::new(options);
+        self.held = HeldPages::default();
+        self.writes.clear();
+        self.jobs_in_flight = 0;
+        self.unsynced = true;
+        self.events.clear();
+        self.effects.clear();
+        self.upcalls.clear();
+        self.outputs
+            .retain(|output| matches!(output, Output::Answer(..) | Output::Copied(..)));
+        self.kernel.reissue();
     }
 
     /// What the engine wants done, oldest first.

@@ -1,0 +1,123 @@
+//! What must survive a pager's actor: its engine, the calls nobody has served yet, the results
+//! nobody has taken in yet.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::engine::JobReport;
+use super::flight::JobId;
+use super::messages::{UserCall, Wake};
+use super::pager::PagerAddress;
+use super::registry::PagerId;
+use super::work::PagerWork;
+
+/// The result of an attempt at a job: `PagesRead`, `PagesWritten`, …, with data or an error code.
+pub(crate) struct JobAnswer {
+    pub(crate) id: JobId,
+    /// `None`: the worker died.
+    pub(crate) report: Option<JobReport>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    calls: VecDeque<UserCall>,
+    answers: VecDeque<JobAnswer>,
+    closed: bool,
+}
+
+/// A pager without its actor. The actor is woken when there is something in the inbox; when the
+/// actor or its thread dies, another takes its place and finds everything here.
+pub(crate) struct PagerCell {
+    pub(crate) id: PagerId,
+    pub(crate) name: String,
+    /// Which of the bucket's arbiters runs the actor.
+    pub(crate) arbiter: AtomicUsize,
+    inbox: Mutex<Inbox>,
+    work: Mutex<PagerWork>,
+    address: Mutex<Option<PagerAddress>>,
+    woken: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PagerCell {
+    pub(crate) fn new(id: PagerId, name: String, arbiter: usize, work: PagerWork) -> Self {
+        Self {
+            id,
+            name,
+            arbiter: AtomicUsize::new(arbiter),
+            inbox: Mutex::default(),
+            work: Mutex::new(work),
+            address: Mutex::default(),
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds a call; after the end it is dropped, which tells its caller.
+    pub(crate) fn call(&self, call: UserCall) {
+        let mut inbox = lock(&self.inbox);
+        if !inbox.closed {
+            inbox.calls.push_back(call);
+            drop(inbox);
+            self.wake();
+        }
+    }
+
+    /// Adds the result of a job.
+    pub(crate) fn answer(&self, answer: JobAnswer) {
+        lock(&self.inbox).answers.push_back(answer);
+        self.wake();
+    }
+
+    /// Takes the oldest result, or else the oldest call.
+    pub(crate) fn next(&self) -> Option<Incoming> {
+        let mut inbox = lock(&self.inbox);
+        if let Some(answer) = inbox.answers.pop_front() {
+            return Some(Incoming::Answer(answer));
+        }
+        inbox.calls.pop_front().map(Incoming::Call)
+    }
+
+    /// Says that the actor is about to look into the inbox.
+    pub(crate) fn awake(&self) {
+        self.woken.store(false, Ordering::SeqCst);
+    }
+
+    /// Gives the cell a new actor.
+    pub(crate) fn house(&self, address: PagerAddress) {
+        *lock(&self.address) = Some(address);
+        self.awake();
+        self.wake();
+    }
+
+    /// The pager has ended: no call is taken any more.
+    pub(crate) fn close(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.closed = true;
+        inbox.calls.clear();
+        drop(inbox);
+        *lock(&self.address) = None;
+    }
+
+    /// The pager's work; only its actor takes it, so nobody waits for it.
+    pub(crate) fn work(&self) -> MutexGuard<'_, PagerWork> {
+        lock(&self.work)
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst)
+            && let Some(address) = &*lock(&self.address)
+        {
+            address.do_send(Wake);
+        }
+    }
+}
+
+/// What comes in.
+pub(crate) enum Incoming {
+    Call(UserCall),
+    Answer(JobAnswer),
+}

@@ -1,0 +1,249 @@
+//! A pager's work: its engine, the users who wait, and what is under way in the store.
+
+mod calls;
+mod recovery;
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use actix::Addr;
+
+use super::cell::{JobAnswer, PagerCell};
+use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output};
+use super::events::{EventKind, EventSink};
+use super::flight::{Flight, Landing};
+use super::messages::{Reply, Report, Request};
+use super::policy::FailurePolicy;
+use super::pool::{BackendPool, Work};
+use super::registry::PagerId;
+use super::supervisor::BucketSupervisor;
+use crate::backend::Backend;
+use crate::object::{Answer, Event, PageSize, References, RequestToken};
+
+/// A user who waits for an answer.
+enum Waiting {
+    Answer {
+        reply: Reply<Outcome>,
+        /// The request, to be made again of a core that is made anew; none where it is answered at once.
+        again: Option<Event>,
+    },
+    Copied(Reply<Copied>),
+    /// The pager itself: it writes back because nobody holds it any more.
+    Farewell,
+}
+
+/// Whether requests are taken.
+enum Intake {
+    Open,
+    /// Finishing what came before the inhibition.
+    Draining(Vec<Reply<()>>),
+    Closed,
+}
+
+/// What a pager is made of.
+pub(crate) struct PagerParts {
+    pub(crate) id: PagerId,
+    pub(crate) engine: Engine,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) page_size: PageSize,
+    pub(crate) pool: BackendPool,
+    pub(crate) supervisor: Addr<BucketSupervisor>,
+    pub(crate) events: EventSink,
+    pub(crate) policy: FailurePolicy,
+}
+
+/// How the pager is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Well,
+    /// It panicked and waits for the supervisor's verdict.
+    Stunned,
+    /// It does not touch its store.
+    Quarantined,
+    /// It is over.
+    Ended,
+}
+
+/// A pager's work; an actor drives it.
+pub(crate) struct PagerWork {
+    parts: PagerParts,
+    /// Where results go.
+    cell: Weak<PagerCell>,
+    waiting: HashMap<RequestToken, Waiting>,
+    next_token: u64,
+    intake: Intake,
+    kept: VecDeque<Request>,
+    flight: Flight,
+    references: References,
+    condition: Condition,
+    /// When failed writes are tried again, and how often they were.
+    retry_at: Option<Instant>,
+    retries: u32,
+}
+
+impl PagerWork {
+    pub(crate) fn new(parts: PagerParts, cell: Weak<PagerCell>) -> Self {
+        Self {
+            parts,
+            cell,
+            waiting: HashMap::new(),
+            next_token: 0,
+            intake: Intake::Open,
+            kept: VecDeque::new(),
+            flight: Flight::default(),
+            references: References::new(),
+            condition: Condition::Well,
+            retry_at: None,
+            retries: 0,
+        }
+    }
+
+    /// True when the pager is over and its actor may go.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.condition == Condition::Ended
+    }
+
+    /// Asks the kernel for news; `Pending` when there is none, or none is wanted now.
+    pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        let idle = matches!(self.intake, Intake::Closed) || self.condition == Condition::Stunned;
+        if idle || self.has_ended() {
+            return std::task::Poll::Pending;
+        }
+        let mut polled = std::task::Poll::Pending;
+        self.turn(|engine| polled = engine.poll_kernel(cx));
+        if self.parts.engine.wants_turn() {
+            std::task::Poll::Ready(())
+        } else {
+            polled
+        }
+    }
+
+    /// Takes in the result of a job.
+    pub(crate) fn answer(&mut self, answer: JobAnswer) {
+        let Some(mut report) = answer.report else {
+            return self.worker_died(answer.id);
+        };
+        if let Some(text) = report.panic.take() {
+            self.parts
+                .events
+                .tell(self.parts.id, EventKind::BackendPanicked(text));
+            self.report_failure();
+        }
+        match self
+            .flight
+            .landed(answer.id, report, &self.parts.policy, Instant::now())
+        {
+            Landing::Deliver(done) => self.deliver(done),
+            Landing::Again => {}
+            Landing::Late(range) => self.landed_late(range.unwrap_or_default()),
+        }
+    }
+
+    /// Lets the engine work, then carries out what it wants done.
+    fn turn(&mut self, work: impl FnOnce(&mut Engine)) {
+        let engine = &mut self.parts.engine;
+        let worked = panic::catch_unwind(AssertUnwindSafe(|| {
+            work(engine);
+            engine.settle();
+        }));
+        match worked {
+            Ok(()) => self.flush(),
+            Err(payload) => self.stunned(&*payload),
+        }
+    }
+
+    /// Carries out what the engine could not do by itself.
+    fn flush(&mut self) {
+        while let Some(output) = self.parts.engine.next_output() {
+            match output {
+                Output::Job(job) => self.launch(job, 0),
+                Output::Answer(token, outcome) => self.answer_user(token, outcome),
+                Output::Copied(token, copied) => {
+                    if let Some(Waiting::Copied(reply)) = self.waiting.remove(&token) {
+                        // A user who stopped waiting wants no answer.
+                        let _ = reply.send(copied);
+                    }
+                }
+                Output::RetryLater { range, error } => self.retry_later(range, error),
+                Output::Refused(refusal) => tracing::debug!(%refusal, "a message was refused"),
+                Output::PortDestroyed | Output::Terminated | Output::NoSenders => {}
+            }
+        }
+        self.finish_draining();
+    }
+
+    /// Sends a job to the pool, or answers it here where the store must not be touched.
+    fn launch(&mut self, job: Job, attempts: u32) {
+        if self.condition == Condition::Quarantined && !matches!(job, Job::ClearUserData | Job::Restart) {
+            let done = job.failed(crate::object::PageError::Io);
+            return self.deliver(done);
+        }
+        match self.flight.launch(job, attempts, Instant::now()) {
+            Ok((id, job)) => self.parts.pool.submit(Work::new(
+                id,
+                job,
+                self.parts.backend.clone(),
+                self.parts.page_size,
+                self.cell.clone(),
+            )),
+            Err(done) => self.deliver(done),
+        }
+    }
+
+    fn deliver(&mut self, done: JobDone) {
+        match done {
+            JobDone::Restarted { result } => self.backend_restarted(result),
+            JobDone::WeakDropped => {}
+            JobDone::UserDataCleared => self.end(),
+            done => self.turn(|engine| engine.job_done(done)),
+        }
+    }
+
+    fn answer_user(&mut self, token: RequestToken, outcome: Outcome) {
+        match self.waiting.remove(&token) {
+            // A user who stopped waiting wants no answer.
+            Some(Waiting::Answer { reply, .. }) => drop(reply.send(outcome)),
+            Some(Waiting::Farewell) => self.said_farewell(&outcome),
+            Some(Waiting::Copied(_)) | None => {}
+        }
+    }
+
+    fn said_farewell(&mut self, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Answer(Answer::Done | Answer::ShutDown)) {
+            tracing::error!(
+                ?outcome,
+                "nobody holds a pager any more whose pages could not all be written"
+            );
+        }
+        self.launch(Job::ClearUserData, 0);
+    }
+
+    fn finish_draining(&mut self) {
+        if matches!(self.intake, Intake::Draining(_))
+            && self.parts.engine.is_quiet()
+            && let Intake::Draining(replies) = std::mem::replace(&mut self.intake, Intake::Closed)
+        {
+            for reply in replies {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn token(&mut self, waiting: impl FnOnce(RequestToken) -> Waiting) -> RequestToken {
+        self.next_token += 1;
+        let token = RequestToken(self.next_token);
+        self.waiting.insert(token, waiting(token));
+        token
+    }
+
+    fn end(&mut self) {
+        self.condition = Condition::Ended;
+        self.waiting.clear();
+        self.kept.clear();
+        self.parts
+            .supervisor
+            .do_send(Report::Ended { pager: self.parts.id });
+    }
+}

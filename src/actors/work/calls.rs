@@ -1,0 +1,189 @@
+//! What users, and the supervisor, ask of a pager.
+
+use super::{Condition, Intake, PagerWork, Waiting};
+use crate::actors::engine::{Copy, Engine, Job};
+use crate::actors::messages::{Control, Reply, Request, UserCall};
+use crate::mach::RawMapping;
+use crate::object::{Consequence, Event, LockKind, Reference};
+
+impl PagerWork {
+    /// Takes in a call.
+    pub(crate) fn call(&mut self, call: UserCall) {
+        match call {
+            UserCall::Control(control) => self.control(control),
+            UserCall::Request(request) if self.takes_requests() => self.serve(request),
+            UserCall::Request(request) => self.kept.push_back(request),
+        }
+    }
+
+    fn takes_requests(&self) -> bool {
+        matches!(self.intake, Intake::Open) && self.condition != Condition::Stunned
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Lock {
+                kind,
+                offset,
+                length,
+                wait,
+                reply,
+            } => {
+                let durable = wait && kind != LockKind::Flush;
+                self.request(reply, durable, |token| Event::Lock {
+                    token,
+                    kind,
+                    offset,
+                    length,
+                    wait,
+                });
+            }
+            Request::Copy {
+                offset,
+                buffer,
+                access,
+                reply,
+            } => {
+                let token = self.token(|_| Waiting::Copied(reply));
+                self.turn(|engine| engine.copy(Copy::new(token, offset, buffer, access)));
+            }
+            Request::Offer {
+                page,
+                bytes,
+                precious,
+                write_lock,
+                reply,
+            } => {
+                let token = self.token(|_| Waiting::Answer { reply, again: None });
+                self.turn(|engine| engine.offer(token, page, bytes, precious, write_lock));
+            }
+            Request::ChangeAttributes {
+                may_cache,
+                copy_strategy,
+                wait,
+                reply,
+            } => {
+                self.request(reply, false, |token| Event::ChangeAttributes {
+                    token,
+                    may_cache,
+                    copy_strategy,
+                    wait,
+                });
+            }
+            Request::Map { range, prot, reply } => {
+                let mapped = self.parts.engine.kernel().map(range, prot);
+                drop(reply.send(mapped));
+                self.turn(|_| ());
+            }
+            Request::Shutdown { reply } => {
+                let extent = self.parts.backend.extent();
+                self.request(reply, true, |token| Event::Shutdown { token, extent });
+            }
+        }
+    }
+
+    /// Makes a request of the core and remembers who waits for it.
+    fn request(
+        &mut self,
+        reply: Reply<super::Outcome>,
+        durable: bool,
+        event: impl Fn(super::RequestToken) -> Event,
+    ) {
+        let token = self.token(|token| Waiting::Answer {
+            reply,
+            again: Some(event(token)),
+        });
+        self.turn(|engine| {
+            if durable {
+                engine.make_durable(token);
+            }
+            engine.handle(event(token));
+        });
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::PageError { page, reply } => {
+                let error = self.parts.engine.object().page_error(page);
+                // Whoever asks has seen the error: the next touch is to ask the store again.
+                self.parts.engine.kernel().heal(page);
+                let _ = reply.send(error);
+            }
+            Control::Residency { reply } => {
+                let _ = reply.send(self.parts.engine.kernel().residency());
+            }
+            Control::Unmap { mapping, reply } => self.unmap(&mapping, reply),
+            Control::Added(reference) => drop(self.references.add(reference)),
+            Control::Dropped(reference) => self.dropped(reference),
+            Control::AddWeak => drop(self.references.add_weak()),
+            Control::WeakDropped => {
+                if self.references.drop_weak() == Ok(Consequence::Clear) {
+                    self.farewell();
+                }
+            }
+            Control::Inhibit { reply } => self.inhibit(reply),
+            Control::Resume { reply } => {
+                self.resume();
+                let _ = reply.send(());
+            }
+            Control::Restart => self.restart(),
+            Control::RestartBackend => self.launch(Job::Restart, 0),
+            Control::Quarantine => self.quarantine(),
+            Control::Revive => self.revive(),
+        }
+    }
+
+    fn unmap(&mut self, mapping: &RawMapping, reply: Reply<()>) {
+        if let Err(error) = self.parts.engine.kernel().unmap(mapping) {
+            tracing::warn!(%error, "a mapping could not be taken down");
+        }
+        let _ = reply.send(());
+        self.turn(|_| ());
+    }
+
+    fn dropped(&mut self, reference: Reference) {
+        match self.references.drop_one(reference) {
+            Ok(Consequence::Clear) => self.farewell(),
+            Ok(Consequence::DropWeak) => self.launch(Job::DropWeak, 0),
+            Ok(Consequence::None) => {}
+            Err(error) => tracing::warn!(%error, "references were miscounted"),
+        }
+    }
+
+    /// Writes everything back and ends: nobody holds the pager any more.
+    pub(super) fn farewell(&mut self) {
+        let extent = self.parts.backend.extent();
+        let token = self.token(|_| Waiting::Farewell);
+        self.turn(|engine| {
+            engine.make_durable(token);
+            engine.handle(Event::Shutdown { token, extent });
+        });
+    }
+
+    fn inhibit(&mut self, reply: Reply<()>) {
+        match &mut self.intake {
+            Intake::Open => {
+                self.parts.engine.inhibit();
+                self.intake = Intake::Draining(vec![reply]);
+                self.finish_draining();
+            }
+            Intake::Draining(replies) => replies.push(reply),
+            Intake::Closed => drop(reply.send(())),
+        }
+    }
+
+    fn resume(&mut self) {
+        self.intake = Intake::Open;
+        self.turn(Engine::resume);
+        self.serve_kept();
+    }
+
+    /// Serves the requests that waited, in order.
+    pub(super) fn serve_kept(&mut self) {
+        while self.takes_requests()
+            && let Some(request) = self.kept.pop_front()
+        {
+            self.serve(request);
+        }
+    }
+}
