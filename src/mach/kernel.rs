@@ -55,11 +55,6 @@ pub trait Kernel: Send {
     /// The write is over, well or not: writers may go on.
     fn write_ended(&mut self, _data: &PageData, _range: PageRange) {}
 
-    /// Forgets what the pager was asked for and what it was given, and says it all again: `Init`,
-    /// the requests that threads wait for, the returns that were neither released nor given back.
-    /// For a pager that was made anew, perhaps on another thread.
-    fn reissue(&mut self) {}
-
     /// Returned pages are needed no more (`vm_deallocate`).
     fn release(&mut self, _data: &PageData, _range: PageRange) {}
 
