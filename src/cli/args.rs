@@ -88,6 +88,9 @@ pub(crate) struct DemoArguments {
     /// Share of the accesses that write, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.3, value_parser = share)]
     pub(crate) write_ratio: f64,
+    /// At the end, touch a page that cannot be read: shows what a SIGBUS comes to
+    #[arg(long, hide = true)]
+    pub(crate) touch_bad_page: bool,
     #[command(flatten)]
     pub(crate) job: JobArguments,
 }
@@ -137,6 +140,7 @@ impl Default for DemoArguments {
             size: Size(256 << 20),
             folder: None,
             write_ratio: 0.3,
+            touch_bad_page: false,
             job,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 
-use actor_pager::Protection;
-use actor_pager::backend::{FaultControl, FaultyBackend, FileBackend};
+use actor_pager::backend::{CallKind, Fault, FaultControl, FaultyBackend, FileBackend};
+use actor_pager::object::{PageError, PageIndex, PageRange};
+use actor_pager::{Protection, Wait};
 
 use super::args::DemoArguments;
 use super::contents::Contents;
@@ -37,12 +38,17 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Report, Failure> {
     let file = Workfile::create(&folder, &contents, &phase)?;
     let made = phase.end(contents.pages(), contents.length());
     let store = FileBackend::options().open(file.path())?;
+    let own = File::open(file.path()).map_err(|source| reading(file.path(), source))?;
+    // Both have the file open: without a name it goes away with them, even if we are killed.
+    let path = file.remove();
     let (store, faults) = FaultyBackend::new(store, arguments.job.seed);
     let mut job = Job::start(store, contents, Protection::ReadWrite, &arguments.job, &progress)?;
     job.note(made);
     go_over(&mut job, &faults, arguments.write_ratio)?;
-    let own = File::open(file.path()).map_err(|source| reading(file.path(), source))?;
-    job.check_file(file.path(), &own)?;
+    if arguments.touch_bad_page {
+        touch_bad_page(&mut job, &faults)?;
+    }
+    job.check_file(&path, &own)?;
     job.end()
 }
 
@@ -55,17 +61,31 @@ fn go_over(
     for pattern in Pattern::All.parts() {
         job.work(*pattern, write_ratio)?;
     }
-    job.work_beside("failing store", drill::PAGES, write_ratio, |job, versions| {
+    // The drill takes whole pages: one that the end of the file cuts is left alone.
+    let first = job.contents.length() / PAGE_SIZE - drill::PAGES;
+    let apart = job.contents.pages() - first;
+    job.work_beside("failing store", apart, write_ratio, |job, versions| {
         let drill = Drill {
             pager: &job.pager,
             mapping: &job.mapping,
             faults,
             contents: &job.contents,
             score: &job.score,
-            first: job.contents.pages() - drill::PAGES,
+            first,
         };
         drill.run(versions)
     })?;
     job.sync()?;
+    job.check_memory()
+}
+
+/// Lets a page fail for good and goes over all pages: a thread that touches it ends the program.
+fn touch_bad_page(
+    job: &mut Job<'_, FaultyBackend<FileBackend>>,
+    faults: &FaultControl,
+) -> Result<(), Failure> {
+    let bad = PageRange::single(PageIndex(0));
+    faults.fail(CallKind::Read, bad, Fault::Error(PageError::Io));
+    job.pager.return_pages_blocking(Wait::Yes)?;
     job.check_memory()
 }

@@ -21,6 +21,12 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    #[error("{path}: no file can be made there; give a --folder that exists and can be written to", path = path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path}: {size} do not fit there; free some space, or choose another place or size with --folder or --size", path = path.display())]
     NoRoom { path: PathBuf, size: Size },
     #[error("a file of {size} is too small for this; make --size at least {least}")]
@@ -51,7 +57,7 @@ impl Failure {
         match self {
             Self::Sync(_) | Self::Shutdown(_) | Self::Drill(_) | Self::Lost(_) => 1,
             Self::TooSmall { .. } | Self::Bound { .. } => 2,
-            Self::Open(_) | Self::File { .. } | Self::NoRoom { .. } => 3,
+            Self::Open(_) | Self::File { .. } | Self::Folder { .. } | Self::NoRoom { .. } => 3,
             Self::Start(_) | Self::Create(_) | Self::Map(_) | Self::Threads(_) => 4,
         }
     }

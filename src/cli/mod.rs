@@ -24,6 +24,7 @@ mod workfile;
 
 use std::panic;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Parser;
 
@@ -42,17 +43,15 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// A store that panics, be it on purpose, is caught and becomes an error: no more than one line is
-/// needed to say so.
+/// A panic in a store is caught and becomes an error of the page: one line is enough to say so.
 fn say_panics_in_a_line() {
     panic::set_hook(Box::new(|info| {
         let payload = info.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        eprintln!(
-            "note: a thread panicked: {}",
-            text.unwrap_or("it did not say why")
-        );
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("a worker");
+        eprintln!("note: {name} panicked: {}", text.unwrap_or("it did not say why"));
     }));
 }
 

@@ -1,6 +1,6 @@
 //! How far the work is: bars on a terminal, otherwise one line per phase.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -88,7 +88,7 @@ impl Phase {
         };
         let line = lap.line();
         match (self.show, self.bar) {
-            (Show::Output, _) => println!("{line}"),
+            (Show::Output, _) => output(&format!("{line}\n")),
             (Show::Error, _) => eprintln!("{line}"),
             (Show::Bars, Some(bar)) => {
                 bar.finish_and_clear();
@@ -118,6 +118,12 @@ impl Lap {
             self.rate()
         )
     }
+}
+
+/// Writes to standard output; whoever closed it does not want to know.
+pub(crate) fn output(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 fn bar(name: &'static str, steps: u64) -> ProgressBar {

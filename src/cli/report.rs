@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::figures::Figures;
-use super::progress::Lap;
+use super::progress::{Lap, output};
 use super::score::Count;
 use super::size::Size;
 
@@ -31,9 +31,9 @@ impl Report {
     /// Prints it to standard output.
     pub(crate) fn print(&self, json: bool) {
         if json {
-            println!("{}", self.json());
+            output(&format!("{}\n", self.json()));
         } else {
-            print!("{}", self.table());
+            output(&self.table());
         }
     }
 

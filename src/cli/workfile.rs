@@ -1,4 +1,4 @@
-//! The file that the main job pages: made in a folder of its own, gone when the program is.
+//! The file that the main job pages: made in a folder of its own, gone with the program.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write};
@@ -20,9 +20,8 @@ pub(crate) struct Workfile {
 impl Workfile {
     /// Makes the file in a new folder below `parent`.
     pub(crate) fn create(parent: &Path, contents: &Contents, phase: &Phase) -> Result<Self, Failure> {
-        let file = Self::place(parent).map_err(|source| Failure::File {
+        let file = Self::place(parent).map_err(|source| Failure::Folder {
             path: parent.to_owned(),
-            doing: "making a folder for the file",
             source,
         })?;
         match fill(&file.path, contents, phase) {
@@ -34,6 +33,11 @@ impl Workfile {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes its name away; who has it open can go on. Says where it was.
+    pub(crate) fn remove(self) -> PathBuf {
+        self.path.clone()
     }
 
     /// A new folder; its name is taken by nobody else.
@@ -93,8 +97,34 @@ fn folder_builder() -> DirBuilder {
     DirBuilder::new()
 }
 
+/// Takes all of the space at once, so that too large a file is refused before it fills the disk
+/// or, in a file system in memory, the machine.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+    use rustix::io::Errno;
+    let room = fstatvfs(file)?;
+    if length > room.f_bavail.saturating_mul(room.f_frsize) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let reserved = fallocate(file, FallocateFlags::empty(), 0, length);
+    reserved.or_else(|error| match error {
+        // Not every file system can; then the disk is filled as the file is written.
+        Errno::OPNOTSUPP => Ok(()),
+        error => Err(error.into()),
+    })
+}
+
+/// Takes all of the space at once, where the system can.
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
 fn fill(path: &Path, contents: &Contents, phase: &Phase) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+    let file = File::create_new(path)?;
+    reserve(&file, contents.length())?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut buffer = vec![0; contents.page_size()];
     for page in 0..contents.pages() {
         let bytes = &mut buffer[..contents.bytes_of(page)];
