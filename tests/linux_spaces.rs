@@ -11,32 +11,6 @@ use actor_pager::mach::{KernelHost, RawMapping};
 use actor_pager::object::{PageIndex, PageRange, Prot, ShouldReturn};
 use linux_support::*;
 
-/// Runs `f` in a forked child; its exit code is the answer. `f` must not allocate.
-fn in_child(f: impl FnOnce() -> i32) -> libc::pid_t {
-    // SAFETY: the child only touches memory and ends.
-    match unsafe { libc::fork() } {
-        -1 => panic!("fork failed"),
-        0 => {
-            let code = f();
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(code) }
-        }
-        pid => pid,
-    }
-}
-
-/// Waits for a child; its exit code, or 1000 plus the signal that killed it.
-fn exit_code(pid: libc::pid_t) -> i32 {
-    let mut status = 0;
-    // SAFETY: waits for a child of this process.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    if libc::WIFSIGNALED(status) {
-        1000 + libc::WTERMSIG(status)
-    } else {
-        libc::WEXITSTATUS(status)
-    }
-}
-
 fn pages(from: u64, to: u64) -> PageRange {
     PageRange::new(PageIndex(from), PageIndex(to))
 }
@@ -336,6 +310,20 @@ fn a_system_call_waits_for_a_page_like_a_thread() {
     let mut got = vec![0; PAGE];
     std::io::Read::read_exact(&mut &to, &mut got).unwrap();
     assert!(got.iter().zip(3 * PAGE..).all(|(&byte, at)| byte == pattern(at)));
+}
+
+#[test]
+fn a_child_that_touches_a_bad_page_gets_sigbus() {
+    let Some(host) = forking_host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    pager.store.lock().unwrap().bad.insert(1);
+    let child = in_child(|| i32::from(peek(&mapping, PAGE)));
+    assert_eq!(exit_code(child), 1000 + libc::SIGBUS);
+    pager.store.lock().unwrap().bad.clear();
+    assert_eq!(peek(&mapping, PAGE), pattern(PAGE));
 }
 
 #[test]

@@ -370,11 +370,28 @@ impl Server {
         }
     }
 
+    pub(crate) fn log_contains(&self, line: &str) -> bool {
+        self.store.lock().unwrap().log.iter().any(|have| have == line)
+    }
+
     fn request(&mut self, offset: u64, length: u64) {
         let size = self.size.bytes();
         for at in (offset..offset + length).step_by(size as usize) {
+            if self.holds(at) {
+                // The data is here; the test decides what becomes of it.
+                let mut store = self.store.lock().unwrap();
+                store.log.push(format!("request {}", at / size));
+                continue;
+            }
             self.supply(PageIndex(at / size));
         }
+    }
+
+    fn holds(&self, at: u64) -> bool {
+        self.held.iter().any(|data| match data {
+            PageData::Cached { offset, length, .. } => (*offset..*offset + *length as u64).contains(&at),
+            PageData::Owned(_) => false,
+        })
     }
 
     fn supply(&mut self, page: PageIndex) {
@@ -468,5 +485,31 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % bound as u64) as usize
+    }
+}
+
+/// Runs `f` in a forked child; its exit code is the answer. `f` must not allocate.
+pub(crate) fn in_child(f: impl FnOnce() -> i32) -> libc::pid_t {
+    // SAFETY: the child only touches memory and ends.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork failed"),
+        0 => {
+            let code = f();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(code) }
+        }
+        pid => pid,
+    }
+}
+
+/// Waits for a child; its exit code, or 1000 plus the signal that killed it.
+pub(crate) fn exit_code(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    if libc::WIFSIGNALED(status) {
+        1000 + libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
     }
 }
