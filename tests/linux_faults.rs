@@ -220,3 +220,81 @@ fn a_tebibyte_costs_what_is_touched() {
     assert_eq!((resident.resident, resident.dirty), (147, 0));
     pager.unmap(mapping);
 }
+
+#[test]
+fn streams_are_read_ahead_in_large_requests() {
+    let options = LinuxOptions::default().resident_limit(Some(256 * PAGE as u64));
+    let pages = 2048;
+    let orders: [(&str, Vec<usize>); 3] = [
+        ("forward", (0..pages).collect()),
+        ("backward", (0..pages).rev().collect()),
+        ("every third", (0..pages).step_by(3).collect()),
+    ];
+    for (name, order) in orders {
+        let Some(host) = host(options.clone()) else { return };
+        let pager = Pager::new(&host, pages * PAGE);
+        let mapping = pager.map(Prot::READ);
+        for &page in &order {
+            assert_eq!(
+                peek(&mapping, page * PAGE + 9),
+                pattern(page * PAGE + 9),
+                "{name}, page {page}"
+            );
+        }
+        let stats = host.stats();
+        let faults = stats.faults_missing + stats.faults_minor;
+        println!(
+            "{name}: {} pages, {faults} faults, {} came in",
+            order.len(),
+            stats.pages_in
+        );
+        assert!(faults < order.len() as u64 / 8, "{name}: {faults} faults");
+        assert!(
+            stats.pages_in < order.len() as u64 * 11 / 10,
+            "{name}: {} came in",
+            stats.pages_in
+        );
+        assert!(host.high_water_bytes() <= 256 * PAGE as u64);
+    }
+}
+
+#[test]
+fn random_faults_bring_nothing_else_in() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 4096 * PAGE);
+    let mapping = pager.map(Prot::READ);
+    let mut random = Random(3);
+    let touched: std::collections::HashSet<_> = (0..500).map(|_| random.below(4096) / 4 * 4).collect();
+    for page in &touched {
+        peek(&mapping, page * PAGE);
+    }
+    assert!(
+        host.stats().pages_in <= touched.len() as u64 + 50,
+        "{} came in",
+        host.stats().pages_in
+    );
+}
+
+#[test]
+fn advice_brings_pages_in_and_sends_them_away() {
+    use actor_pager::mach::stream::Advice;
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 64 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    let all = PageRange::with_len(PageIndex(0), 64);
+    pager.with_server(move |server| server.kernel.advise(all, Advice::WillNeed));
+    pager.wait_until("all is there", |server| server.kernel.residency().resident == 64);
+    pager.with_server(move |server| server.kernel.advise(all, Advice::DontNeed));
+    pager.wait_until("all is gone", |server| server.kernel.residency().resident == 0);
+    assert_eq!(
+        pager.store.lock().unwrap().bytes[0],
+        1,
+        "the dirty page was written first"
+    );
+    assert_eq!(peek(&mapping, 0), 1);
+}

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use super::message::{Call, PageData, Upcall};
 use super::stats::StatsSnapshot;
+use super::stream::Advice;
 use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName, Prot};
 
 /// What a kernel is told when an object is made.
@@ -92,6 +93,10 @@ pub trait Client {
 
     /// Forgets the error of a page, so that the next thread that touches it asks the pager again.
     fn heal(&mut self, _page: PageIndex) {}
+
+    /// Takes advice about the accesses to come (`madvise`). `WillNeed` and `Populate` ask for what fits
+    /// without anybody's waiting for it, `DontNeed` gives pages up.
+    fn advise(&mut self, _range: PageRange, _advice: Advice) {}
 
     /// How much of the object the kernel holds.
     fn residency(&self) -> Residency;

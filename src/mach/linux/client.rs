@@ -9,6 +9,7 @@ use super::space::Mapping;
 use super::view::ClientView;
 use super::waits::Wait;
 use crate::mach::kernel::{Client, KernelError, RawMapping, Residency, Touch};
+use crate::mach::stream::Advice;
 use crate::object::{PageError, PageIndex, PageRange, Prot};
 
 fn failed(call: &'static str) -> impl Fn(io::Error) -> KernelError {
@@ -73,6 +74,7 @@ impl Client for LinuxObject {
         self.spaces.refresh();
         let view = self.view(range, prot)?;
         let id = self.host.new_id();
+        let streams = self.host.streams(range, self.size);
         let mapping = RawMapping {
             id,
             address: view.address(),
@@ -85,7 +87,12 @@ impl Client for LinuxObject {
             return Err(failed("ioctl(UFFDIO_REGISTER)")(errno.into()));
         }
         let offset = range.offset(self.size);
-        space.add(Mapping { id, view, offset });
+        space.add(Mapping {
+            id,
+            view,
+            offset,
+            streams,
+        });
         self.ensure_init();
         self.after_call();
         Ok(mapping)
@@ -149,6 +156,16 @@ impl Client for LinuxObject {
         self.memory.write(offset, from).map_err(failed("pwrite"))?;
         range.iter().for_each(|page| self.table.set(page, DIRTY));
         Ok(())
+    }
+
+    fn advise(&mut self, range: PageRange, advice: Advice) {
+        let range = range.intersection(self.pages);
+        match advice {
+            Advice::Normal | Advice::Sequential | Advice::Random => self.spaces.advise(range, advice),
+            Advice::WillNeed | Advice::Populate => self.bring_in(range),
+            Advice::DontNeed => self.give_range_up(range),
+        }
+        self.after_call();
     }
 
     fn heal(&mut self, page: PageIndex) {

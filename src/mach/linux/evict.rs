@@ -37,6 +37,16 @@ impl LinuxObject {
         self.host.budget.reserve(&self.share, bytes) && self.granted_frames(pages)
     }
 
+    /// Reserves a frame for a page that nobody waits for yet: others may be evicted, but not waited for.
+    pub(super) fn spare_frame(&mut self) -> bool {
+        let bytes = self.size.bytes();
+        if self.host.budget.reserve(&self.share, bytes) {
+            return true;
+        }
+        self.make_room(BATCH);
+        self.host.budget.reserve(&self.share, bytes)
+    }
+
     fn granted_frames(&mut self, pages: u64) -> bool {
         self.granted += pages;
         if self.granted >= QUANTUM {
@@ -136,6 +146,25 @@ impl LinuxObject {
         let kind = move |bits: u8| {
             (bits & RESIDENT != 0).then_some((bits & DIRTY != 0, notify || bits & PRECIOUS != 0))
         };
+        while let Some((run, (dirty, precious))) = self.table.first_run(rest, LONGEST_RUN, kind) {
+            rest = PageRange::new(run.end(), rest.end());
+            let fate = match (dirty, precious) {
+                (false, false) => Fate::Drop,
+                (dirty, _) => Fate::HandBack { dirty },
+            };
+            self.give_up(run, fate);
+        }
+        self.fill_holes();
+    }
+
+    /// Gives up the pages of a range that may go.
+    pub(super) fn give_range_up(&mut self, range: PageRange) {
+        let notify = self.notify_on_evict;
+        let kind = move |bits: u8| {
+            let idle = bits & (RESIDENT | LENT | WRITING) == RESIDENT;
+            idle.then_some((bits & DIRTY != 0, notify || bits & PRECIOUS != 0))
+        };
+        let mut rest = range;
         while let Some((run, (dirty, precious))) = self.table.first_run(rest, LONGEST_RUN, kind) {
             rest = PageRange::new(run.end(), rest.end());
             let fate = match (dirty, precious) {

@@ -9,6 +9,7 @@ use super::spaces::Fault;
 use super::uffd::Stop;
 use super::waits::{Stage, Wait};
 use crate::mach::message::Upcall;
+use crate::mach::stream::Window;
 use crate::object::{PageIndex, PageRange, Prot};
 
 /// Pages per data request at most.
@@ -83,13 +84,22 @@ impl LinuxObject {
             let _ = self.spaces.unprotect(place, range, true);
             return true;
         }
-        let around = if write { range } else { self.map_window(page) };
+        let around = if write {
+            range
+        } else {
+            self.map_window(place, page)
+        };
         self.map_pages(place, page, around, write)
     }
 
     /// Pages that are mapped together with `page`: its neighbours that are alike.
-    fn map_window(&self, page: PageIndex) -> PageRange {
-        let window = self.host.window(page, self.pages);
+    fn map_window(&mut self, place: Place, page: PageIndex) -> PageRange {
+        let stream = self
+            .spaces
+            .follow(place, page)
+            .filter(|window| window.count() > 1);
+        let ahead = stream.and_then(Window::run).filter(|run| run.start() == page);
+        let window = ahead.unwrap_or_else(|| self.host.window(page, self.pages));
         let protect = self.protects(page);
         let alike = |at: &PageIndex| self.table.has(*at, RESIDENT) && self.protects(*at) == protect;
         let rest = PageRange::new(page, window.end());
@@ -211,15 +221,57 @@ impl LinuxObject {
         if !away && !self.frames(1) {
             return false;
         }
-        let write = self.waits.get(page).is_some_and(|wait| wait.write);
+        let wait = self.waits.get(page);
+        let write = wait.is_some_and(|wait| wait.write);
+        let place = wait.and_then(|wait| wait.place);
         self.mark_requested(page, !away);
-        let around = if away {
-            PageRange::single(page)
-        } else {
-            self.request_window(page)
-        };
-        self.say_request(around, write);
+        let stream = place.and_then(|place| self.spaces.follow(place, page));
+        match stream.filter(|window| window.count() > 1) {
+            Some(window) => self.ask_stream(window, write, place),
+            None if away => self.say_request(PageRange::single(page), write),
+            None => {
+                let around = self.request_window(page, place);
+                self.say_request(around, write);
+            }
+        }
         true
+    }
+
+    /// Asks for a page and those that its stream will come to.
+    fn ask_stream(&mut self, window: Window, write: bool, hint: Option<Place>) {
+        let (page, most) = (window.start(), window.count().min(LONGEST_REQUEST));
+        let mut run = PageRange::single(page);
+        let mut ahead = window.pages().skip(1).take(most as usize - 1);
+        if window.stride().abs() != 1 {
+            self.say_request(run, write);
+            for page in ahead {
+                if self.read_ahead(page, hint) {
+                    self.say_request(PageRange::single(page), false);
+                }
+            }
+            return;
+        }
+        // A run, cut off where a page is here already.
+        for next in ahead.by_ref() {
+            if !self.read_ahead(next, hint) {
+                break;
+            }
+            run = PageRange::new(run.start().min(next), run.end().max(next.next()));
+        }
+        self.say_request(run, write);
+    }
+
+    /// Asks for the absent pages of a range ahead of need, as long as there is room.
+    pub(super) fn bring_in(&mut self, range: PageRange) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let most = self.host.budget.limit() >> self.size.shift();
+        for page in range.iter().take((most / 2) as usize) {
+            if self.read_ahead(page, None) {
+                self.say_request(PageRange::single(page), false);
+            }
+        }
     }
 
     fn mark_requested(&mut self, page: PageIndex, reserved: bool) {
@@ -230,23 +282,23 @@ impl LinuxObject {
     }
 
     /// The absent pages around `page` that are asked for with it; their frames are reserved.
-    fn request_window(&mut self, page: PageIndex) -> PageRange {
+    fn request_window(&mut self, page: PageIndex, hint: Option<Place>) -> PageRange {
         let window = self.host.window(page, self.pages);
         let mut range = PageRange::single(page);
-        while range.end() < window.end() && self.read_ahead(range.end()) {
+        while range.end() < window.end() && self.read_ahead(range.end(), hint) {
             range = PageRange::new(range.start(), range.end().next());
         }
-        while range.start() > window.start() && self.read_ahead(PageIndex(range.start().0 - 1)) {
+        while range.start() > window.start() && self.read_ahead(PageIndex(range.start().0 - 1), hint) {
             range = PageRange::new(PageIndex(range.start().0 - 1), range.end());
         }
         range
     }
 
-    fn read_ahead(&mut self, page: PageIndex) -> bool {
-        if self.table.get(page) & (RESIDENT | LENT) != 0 || self.waits.contains(page) || !self.frames(1) {
+    fn read_ahead(&mut self, page: PageIndex, hint: Option<Place>) -> bool {
+        if self.table.get(page) & (RESIDENT | LENT) != 0 || self.waits.contains(page) || !self.spare_frame() {
             return false;
         }
-        self.waits.join(page, Wait::nobody());
+        self.waits.join(page, Wait::ahead(hint));
         self.mark_requested(page, true);
         true
     }

@@ -14,7 +14,8 @@ use super::view::ClientView;
 use crate::mach::eviction::{EvictionPolicy, S3Fifo};
 use crate::mach::kernel::{KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping};
 use crate::mach::stats::StatsSnapshot;
-use crate::object::{PageIndex, PageRange, PortName};
+use crate::mach::stream::StreamDetector;
+use crate::object::{PageIndex, PageRange, PageSize, PortName};
 
 /// The longest object: what fits into an address space twice, with room to spare.
 const LONGEST_OBJECT: u64 = 1 << 45;
@@ -27,8 +28,12 @@ const FEWEST_PAGES: u64 = 8;
 pub struct LinuxOptions {
     /// Resident bytes of all objects together at most; none means as much as there is.
     pub resident_limit: Option<u64>,
-    /// Pages that are asked for and mapped together, in aligned windows; 1 means each by itself.
+    /// Pages that are asked for and mapped together where no stream is seen, in aligned windows; 1 means
+    /// each by itself.
     pub fault_around: u64,
+    /// Pages that are asked for ahead in a stream of faults at most; 1 means none. Never more than an
+    /// eighth of the bound.
+    pub read_ahead: u64,
 }
 
 impl Default for LinuxOptions {
@@ -36,6 +41,7 @@ impl Default for LinuxOptions {
         Self {
             resident_limit: None,
             fault_around: 1,
+            read_ahead: 64,
         }
     }
 }
@@ -44,6 +50,12 @@ impl LinuxOptions {
     /// Bounds the resident bytes.
     pub fn resident_limit(mut self, bytes: Option<u64>) -> Self {
         self.resident_limit = bytes;
+        self
+    }
+
+    /// Sets the pages that are asked for ahead in a stream at most.
+    pub fn read_ahead(mut self, pages: u64) -> Self {
+        self.read_ahead = pages;
         self
     }
 
@@ -96,6 +108,12 @@ impl Shared {
     pub(super) fn policy(&self) -> Option<Box<dyn EvictionPolicy>> {
         let bounded = self.budget.is_bounded();
         bounded.then(|| Box::new(S3Fifo::default()) as Box<dyn EvictionPolicy>)
+    }
+
+    /// Follows the faults of a new mapping of `range`.
+    pub(super) fn streams(&self, range: PageRange, size: PageSize) -> StreamDetector {
+        let most = (self.budget.limit() >> size.shift()) / 8;
+        StreamDetector::new(range, self.options.read_ahead.min(most))
     }
 
     /// The pages that are asked for together with `page`.

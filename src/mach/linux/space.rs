@@ -8,6 +8,7 @@ use super::budget::ObjectShare;
 use super::forks::Watch;
 use super::uffd::Uffd;
 use super::view::ClientView;
+use crate::mach::stream::StreamDetector;
 use crate::object::PageSize;
 
 /// Where a page is mapped: a mapping of an address space.
@@ -25,6 +26,8 @@ pub(super) struct Mapping {
     pub(super) view: ClientView,
     /// The object's byte that is mapped first.
     pub(super) offset: u64,
+    /// Follows the faults of this mapping.
+    pub(super) streams: StreamDetector,
 }
 
 /// Part of a mapping, in both its addresses and the object's bytes.
@@ -90,6 +93,7 @@ impl Space {
             id: mapping.id,
             view: mapping.view.in_child(),
             offset: mapping.offset,
+            streams: mapping.streams.clone(),
         };
         let mut child = Self::new(uffd, share);
         let mappings = self.mappings.iter();
@@ -101,12 +105,20 @@ impl Space {
         self.mappings.iter().flatten()
     }
 
+    pub(super) fn mappings_mut(&mut self) -> impl Iterator<Item = &mut Mapping> {
+        self.mappings.iter_mut().flatten()
+    }
+
     pub(super) fn slots(&self) -> u32 {
         self.mappings.len() as u32
     }
 
     pub(super) fn mapping(&self, at: u32) -> Option<&Mapping> {
         self.mappings.get(at as usize)?.as_ref()
+    }
+
+    pub(super) fn mapping_mut(&mut self, at: u32) -> Option<&mut Mapping> {
+        self.mappings.get_mut(at as usize)?.as_mut()
     }
 
     pub(super) fn add(&mut self, mapping: Mapping) {
@@ -180,11 +192,17 @@ impl Space {
                 *slot = Some(mapping);
                 continue;
             }
-            let Mapping { id, view, offset } = mapping;
+            let Mapping {
+                id,
+                view,
+                offset,
+                streams,
+            } = mapping;
             let piece = |view: ClientView| Mapping {
                 id,
                 offset: offset + (view.address() - first) as u64,
                 view,
+                streams: streams.clone(),
             };
             let [before, after, cut] = view.cut(start, end);
             *slot = before.map(piece);

@@ -9,6 +9,7 @@ use super::message::Message;
 use super::space::{Mapping, Place, Space, Stretch};
 use super::uffd::{Progress, Stop, Uffd};
 use crate::mach::stats::Stats;
+use crate::mach::stream::{Advice, Window};
 use crate::object::{PageIndex, PageRange, PageSize};
 
 /// A thread that waits at a page.
@@ -73,6 +74,20 @@ impl Spaces {
     pub(super) fn unwatch(&mut self) {
         for space in self.list.iter_mut().flatten() {
             space.watch = None;
+        }
+    }
+
+    /// Which pages to bring in or to map at a fault of this place.
+    pub(super) fn follow(&mut self, place: Place, page: PageIndex) -> Option<Window> {
+        let space = self.list.get_mut(place.space as usize)?.as_mut()?;
+        let mapping = space.mapping_mut(place.mapping)?;
+        Some(mapping.streams.on_fault(page))
+    }
+
+    /// Takes advice about the accesses to come, for every mapping.
+    pub(super) fn advise(&mut self, range: PageRange, advice: Advice) {
+        for mapping in self.list.iter_mut().flatten().flat_map(Space::mappings_mut) {
+            mapping.streams.advise(range, advice);
         }
     }
 

@@ -158,7 +158,7 @@ impl LinuxObject {
         }
         let wait = self.waits.get(page);
         Some(Fill {
-            place: wait.and_then(|wait| wait.place),
+            place: wait.and_then(|wait| wait.place.or(wait.hint)),
             write: wait.is_some_and(|wait| wait.write && wait.place.is_some())
                 && terms.bits() & WRITE_LOCKED == 0,
         })
@@ -282,10 +282,10 @@ impl LinuxObject {
     /// The page is mapped at `place`, whose threads were woken: serves those who wait elsewhere.
     fn settle(&mut self, page: PageIndex, place: Option<Place>) {
         let Some(wait) = self.waits.take(page) else { return };
-        let served = !wait.many && wait.place == place;
-        match served {
-            true => self.share.stats.latency.record(wait.since.elapsed()),
-            false => self.serve_wait(page, wait),
+        if wait.many || (wait.place.is_some() && wait.place != place) {
+            self.serve_wait(page, wait);
+        } else if wait.place.is_some() {
+            self.share.stats.latency.record(wait.since.elapsed());
         }
     }
 

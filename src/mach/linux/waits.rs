@@ -28,6 +28,8 @@ pub(super) struct Wait {
     pub(super) write: bool,
     /// Where a thread waits.
     pub(super) place: Option<Place>,
+    /// Where a thread will want the page next, although none waits.
+    pub(super) hint: Option<Place>,
     /// Threads wait in several mappings.
     pub(super) many: bool,
     /// A `touch` waits.
@@ -156,6 +158,7 @@ impl Wait {
             stage: Stage::Queued,
             write,
             place: Some(place),
+            hint: None,
             many: false,
             touch: false,
             reserved: false,
@@ -174,11 +177,19 @@ impl Wait {
     }
 
     /// The page is asked for ahead of need.
-    pub(super) fn nobody() -> Self {
+    pub(super) fn ahead(hint: Option<Place>) -> Self {
+        Self {
+            hint,
+            ..Self::nobody()
+        }
+    }
+
+    fn nobody() -> Self {
         Self {
             stage: Stage::Queued,
             write: false,
             place: None,
+            hint: None,
             many: false,
             touch: false,
             reserved: false,
