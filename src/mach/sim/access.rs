@@ -73,9 +73,10 @@ pub(super) fn byte_length(machine: &Machine, id: u64, range: PageRange) -> usize
 }
 
 /// Copies out of resident pages; `None` if one is not resident.
-pub(super) fn copy_out(machine: &Machine, id: u64, offset: u64, into: &mut [u8]) -> Option<()> {
+pub(super) fn copy_out(machine: &mut Machine, id: u64, offset: u64, into: &mut [u8]) -> Option<()> {
     for piece in pieces(page_size(machine, id), offset, into.len()) {
-        let page = machine.objects.get(&id)?.resident(piece.page)?;
+        let page = machine.objects.get_mut(&id)?.resident_mut(piece.page)?;
+        page.grace = 0;
         let target = &mut into[piece.from..piece.from + piece.length];
         target.copy_from_slice(page.bytes.get(piece.at..piece.at + piece.length)?);
     }
@@ -89,6 +90,7 @@ pub(super) fn copy_in(machine: &mut Machine, id: u64, offset: u64, from: &[u8]) 
         object.preserve_copies(piece.page);
         let page = object.resident_mut(piece.page)?;
         page.dirty = true;
+        page.grace = 0;
         let target = page.bytes.get_mut(piece.at..piece.at + piece.length)?;
         target.copy_from_slice(&from[piece.from..piece.from + piece.length]);
     }

@@ -365,6 +365,16 @@ impl SimClient {
         });
     }
 
+    /// The messages that the pager has not taken yet.
+    pub fn unheard(&self) -> Vec<Upcall> {
+        self.host.with(|machine| {
+            let object = machine.objects.get(&self.id);
+            object
+                .map(|object| object.upcalls.iter().cloned().collect())
+                .unwrap_or_default()
+        })
+    }
+
     /// Supplies that were not what they had to be, so far.
     pub fn mismatches(&self) -> Vec<Mismatch> {
         self.host.with(|machine| {
@@ -372,6 +382,19 @@ impl SimClient {
             object
                 .map(|object| object.oracle.mismatches().to_vec())
                 .unwrap_or_default()
+        })
+    }
+
+    /// The first of them.
+    pub fn first_mismatch(&self) -> Option<Mismatch> {
+        self.host.with(|machine| {
+            machine
+                .objects
+                .get(&self.id)?
+                .oracle
+                .mismatches()
+                .first()
+                .cloned()
         })
     }
 
@@ -406,6 +429,7 @@ fn read_piece(
     let SimMapping { object, number } = mapping;
     let touch = machine.touch_mapped(object, number, piece.page, Prot::READ);
     if touch == Poll::Ready(Ok(())) {
+        machine.used(object, piece.page);
         let bytes = machine.copy_bytes(object, number, piece.page).unwrap_or_default();
         if let Some(bytes) = bytes.get(piece.at..piece.at + piece.length) {
             into[piece.from..piece.from + piece.length].copy_from_slice(bytes);

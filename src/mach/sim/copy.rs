@@ -117,6 +117,7 @@ impl Machine {
     }
 
     fn keep_page(&mut self, id: u64, mapping: u64, index: PageIndex) {
+        self.used(id, index);
         let Some(object) = self.objects.get_mut(&id) else {
             return;
         };

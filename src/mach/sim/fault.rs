@@ -120,6 +120,14 @@ impl Machine {
         }
     }
 
+    /// The fault that a page came for has used it.
+    pub(super) fn used(&mut self, id: u64, index: PageIndex) {
+        let object = self.objects.get_mut(&id);
+        if let Some(page) = object.and_then(|object| object.pages.get_mut(&index)) {
+            page.grace = 0;
+        }
+    }
+
     fn ask_unlock(&mut self, id: u64, index: PageIndex, access: Prot) {
         let Some(object) = self.objects.get_mut(&id) else {
             return;

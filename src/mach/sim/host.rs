@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use super::machine::Machine;
 use super::{SimClient, SimObject, SimOptions};
 use crate::mach::{KernelError, KernelHost, ObjectKernel, ObjectSpec};
 use crate::object::PortName;
+
+/// How long a blocked thread waits before it looks again by itself.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A simulated kernel; clones are the same kernel.
 #[derive(Clone, Debug)]
@@ -129,12 +133,10 @@ impl SimHost {
             drop(state);
             wakers.into_iter().for_each(std::task::Waker::wake);
             let mut state = self.lock();
-            while state.events == seen {
-                state = self
-                    .shared
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+            if state.events == seen {
+                // A frame may be had by asking again, though nothing happened: see `Page::grace`.
+                let waited = self.shared.changed.wait_timeout(state, ASK_AGAIN);
+                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             }
             state.blocked -= 1;
         }

@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use super::SimOptions;
 use super::object::{Object, Stage};
-use super::page::{PageState, Worth};
-use super::rng::Rng;
+use super::page::{Page, PageState, Worth};
+use super::rng::SimRng;
 use crate::mach::{ObjectSpec, Upcall};
 use crate::object::{CopyStrategy, PageIndex, PortName};
 
@@ -15,7 +15,7 @@ use crate::object::{CopyStrategy, PageIndex, PortName};
 pub(super) struct Machine {
     pub(super) options: SimOptions,
     pub(super) objects: BTreeMap<u64, Object>,
-    pub(super) rng: Rng,
+    pub(super) rng: SimRng,
     next: u64,
     /// The most frames ever in use.
     pub(super) high_water: u64,
@@ -24,7 +24,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(options: SimOptions) -> Self {
         Self {
-            rng: Rng::new(options.seed),
+            rng: SimRng::new(options.seed),
             options,
             objects: BTreeMap::new(),
             next: 0x10,
@@ -72,6 +72,7 @@ impl Machine {
     /// Takes one page; true if its frame is free at once.
     fn evict_some(&mut self) -> bool {
         let Some((id, page, worth)) = self.choose_victim() else {
+            self.end_graces();
             return false;
         };
         self.evict(id, page);
@@ -80,7 +81,7 @@ impl Machine {
 
     /// A page to evict: a random one, but a clean one first where dirty ones do not go at once.
     fn choose_victim(&mut self) -> Option<(u64, PageIndex, Worth)> {
-        let all = self.evictable();
+        let all = self.evictable(|page| page.grace == 0);
         let clean: Vec<_> = all
             .iter()
             .copied()
@@ -98,7 +99,7 @@ impl Machine {
 
     /// Memory pressure takes one page, whatever it is worth; false if there is none it may take.
     pub(super) fn press(&mut self) -> bool {
-        let all = self.evictable();
+        let all = self.evictable(|_| true);
         let victim = self.rng.pick(&all).copied();
         victim.is_some_and(|(id, page, _)| self.evict(id, page))
     }
@@ -106,16 +107,25 @@ impl Machine {
     /// Memory pressure takes this page, if it may.
     pub(super) fn press_on(&mut self, id: u64, page: PageIndex) -> bool {
         let may = self.objects.get(&id).and_then(|object| object.pages.get(&page));
-        may.is_some_and(super::page::Page::is_evictable) && self.evict(id, page)
+        may.is_some_and(Page::is_evictable) && self.evict(id, page)
     }
 
-    fn evictable(&self) -> Vec<(u64, PageIndex, Worth)> {
+    /// Somebody was passed by: pages whose fault does not come back must not be kept for ever.
+    fn end_graces(&mut self) {
+        let pages = self
+            .objects
+            .values_mut()
+            .flat_map(|object| object.pages.values_mut());
+        pages.for_each(|page| page.grace = page.grace.saturating_sub(1));
+    }
+
+    fn evictable(&self, may: impl Fn(&Page) -> bool) -> Vec<(u64, PageIndex, Worth)> {
         let objects = self
             .objects
             .iter()
             .filter(|(_, object)| object.stage != Stage::Orphaned);
         let pages = objects.flat_map(|(id, object)| object.pages.iter().map(move |page| (*id, page)));
-        let victims = pages.filter(|(_, (_, page))| page.is_evictable());
+        let victims = pages.filter(|(_, (_, page))| page.is_evictable() && may(page));
         victims
             .map(|(id, (index, page))| (id, *index, page.worth()))
             .collect()
@@ -164,7 +174,7 @@ impl Machine {
         if object.in_use() || object.stage == Stage::Unmapped {
             return;
         }
-        let holds_pages = object.pages.values().any(super::page::Page::is_resident);
+        let holds_pages = object.pages.values().any(Page::is_resident);
         let cached = object.stage == Stage::Ready && object.may_cache && holds_pages;
         // The thread that faults holds the object until its fault is answered.
         let held = object.stage != Stage::Orphaned && object.awaits_pager();

@@ -33,3 +33,4 @@ pub use host::SimHost;
 pub use options::SimOptions;
 pub use oracle::Mismatch;
 pub use pager_side::SimObject;
+pub use rng::SimRng;

@@ -18,6 +18,9 @@ pub(super) enum PageState {
     },
 }
 
+/// A new page's grace: enough for every waiting thread to have its turn.
+pub(super) const GRACE: u8 = 64;
+
 /// A page and what the kernel knows about it.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
@@ -30,6 +33,9 @@ pub(super) struct Page {
     pub(super) unlock_asked: Prot,
     pub(super) precious: bool,
     pub(super) dirty: bool,
+    /// How often other faults still pass this page by when they need its frame: it came for a fault
+    /// that has not used it yet.
+    pub(super) grace: u8,
     /// May be neither evicted nor flushed.
     pub(super) wired: bool,
     /// The order in which pages came into the object: the one in which a dying object is emptied.
@@ -63,6 +69,7 @@ impl Page {
             unlock_asked: Prot::NONE,
             precious: false,
             dirty: false,
+            grace: 0,
             wired: false,
             born,
             refused: None,

@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::object::Object;
-use super::page::{Page, PageState};
+use super::page::{GRACE, Page, PageState};
 use crate::mach::{KernelError, PageSlice, Upcall};
 use crate::object::{PageIndex, PageRange, Prot};
 
@@ -99,6 +99,7 @@ impl Machine {
         let page = Page {
             loans,
             unsaved,
+            grace: if asked { GRACE } else { 0 },
             ..Page::supplied(bytes.to_vec(), supply.lock, precious, born)
         };
         object.pages.insert(index, page);
