@@ -293,24 +293,23 @@ impl Simulation {
 
 /// The pages that a call of the store touches.
 fn touched(job: &Job) -> Option<PageRange> {
-    match job {
-        Job::Read { range, .. } | Job::Write { range, .. } | Job::Unlock { range, .. } => Some(*range),
-        Job::NotifyEvict { .. } | Job::Sync { .. } => None,
+    if let Job::Read { range, .. } | Job::Write { range, .. } | Job::Unlock { range, .. } = job {
+        Some(*range)
+    } else {
+        None
     }
 }
 
 fn short(output: &Output) -> String {
-    match output {
-        Output::Job(Job::Read { op, range, .. }) => format!("read {op:?} {range:?}"),
-        Output::Job(Job::Write { op, range, .. }) => format!("write {op:?} {range:?}"),
-        Output::Copied(token, copied) => format!("copied {token:?} {} {:?}", copied.copied, copied.failure),
-        Output::Answer(token, Outcome::Unsaved(_)) => format!("answer {token:?} with unsaved pages"),
-        Output::Job(_)
-        | Output::Answer(..)
-        | Output::RetryLater { .. }
-        | Output::PortDestroyed
-        | Output::Refused(_)
-        | Output::Terminated
-        | Output::NoSenders => format!("{output:?}"),
+    if let Output::Job(Job::Read { op, range, .. }) = output {
+        format!("read {op:?} {range:?}")
+    } else if let Output::Job(Job::Write { op, range, .. }) = output {
+        format!("write {op:?} {range:?}")
+    } else if let Output::Copied(token, copied) = output {
+        format!("copied {token:?} {} {:?}", copied.copied, copied.failure)
+    } else if let Output::Answer(token, Outcome::Unsaved(_)) = output {
+        format!("answer {token:?} with unsaved pages")
+    } else {
+        format!("{output:?}")
     }
 }
