@@ -23,7 +23,7 @@ impl Simulation {
             93..95 => self.retries(),
             95..97 => self.inhibition(),
             97..99 if self.plan.illegal => self.kernel_errs(),
-            97 => drop(self.client.second_kernel(4096)),
+            97 => self.second_kernel(),
             98 if self.rng.chance(5) => self.shutdown(),
             _ => self.copies(),
         }
@@ -193,6 +193,18 @@ impl Simulation {
         let (token, extent) = (self.token(), self.pages * PAGE as u64);
         self.tell(|| format!("user: shutdown {token:?}"));
         self.engine.handle(Event::Shutdown { token, extent });
+    }
+
+    /// Another kernel wants to use the object while ours does: it must be refused.
+    fn second_kernel(&mut self) {
+        if self
+            .client
+            .attributes()
+            .is_some_and(|attributes| attributes.ready)
+        {
+            let ports = self.client.second_kernel(4096);
+            self.tell(|| format!("a second kernel: {ports:?}"));
+        }
     }
 
     /// A message that no kernel sends.
