@@ -11,10 +11,10 @@ use crate::actors::{
     SharedRegistry, UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
-use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, StartError};
+use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, StartError, SyncAllError};
 use crate::mach::{KernelHost, ObjectSpec, StatsSnapshot};
 use crate::object::{MemoryObject, ObjectOptions};
-use crate::pager::{Pager, PagerOptions};
+use crate::pager::{AnyPager, Pager, PagerOptions};
 use crate::port::PagerCore;
 
 /// Numbers buckets, so that a thread can tell whose it is.
@@ -198,6 +198,7 @@ impl Bucket {
             kernel,
             backend: shared.clone(),
             page_size: options.page_size,
+            unsaved_limit: options.policy.unsaved_limit,
         });
         let place = inner
             .house
@@ -281,6 +282,28 @@ impl Bucket {
     pub fn shutdown_blocking(&self) -> Result<(), BucketShutdownError> {
         self.inner.may_block()?;
         block_on(self.shutdown())
+    }
+
+    /// Syncs several objects one after the other: what one wrote is durable before the next begins.
+    ///
+    /// Stops at the first that fails and says which of `order` it was.
+    pub async fn sync_all(&self, order: &[AnyPager]) -> Result<(), SyncAllError> {
+        for (position, pager) in order.iter().enumerate() {
+            pager
+                .sync()
+                .await
+                .map_err(|source| SyncAllError { position, source })?;
+        }
+        Ok(())
+    }
+
+    /// [`sync_all`](Self::sync_all) for callers without a runtime.
+    pub fn sync_all_blocking(&self, order: &[AnyPager]) -> Result<(), SyncAllError> {
+        self.inner.may_block().map_err(|error| SyncAllError {
+            position: 0,
+            source: error.into(),
+        })?;
+        block_on(self.sync_all(order))
     }
 
     /// How many pagers there are.

@@ -89,6 +89,19 @@ pub enum SyncError {
     Durability(#[source] PageError),
 }
 
+/// Why a sync of several objects stopped.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "object {position} of the order could not be synced; those before it are durable, those after it are untouched"
+)]
+pub struct SyncAllError {
+    /// Which, counted from 0.
+    pub position: usize,
+    /// Why.
+    #[source]
+    pub source: SyncError,
+}
+
 /// Why a shutdown did not write everything back (`pager_shutdown`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -13,8 +13,9 @@ mod pager;
 pub mod plan;
 mod port;
 
+pub use actors::engine::{BackPressure, UnsavedLimit, UnsavedPages};
 pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};
 pub use bucket::{Bucket, BucketBuilder};
 pub use mapping::{Mapping, Protection};
-pub use pager::{Pager, PagerOptions, Wait, WeakPager};
+pub use pager::{AnyPager, Pager, PagerOptions, Wait, WeakPager};
 pub use port::Port;

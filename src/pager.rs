@@ -130,6 +130,30 @@ impl<B: Backend> Pager<B> {
         Port::new(&self.core, true)
     }
 
+    /// The same user reference without the type of its store.
+    pub fn any(&self) -> AnyPager {
+        AnyPager {
+            core: self.core.clone(),
+            _user: self.user.clone(),
+        }
+    }
+
+    /// Keeps the pages that hold `range` from being written back until they are released: say, until
+    /// the log that describes them is durable.
+    ///
+    /// Writes that have begun go on. A sync of such pages waits for the release, and they stay
+    /// resident: more of them than the bucket's bound leaves no room for others. Holds add up.
+    pub async fn hold(&self, range: Range<u64>) -> Result<(), CallError> {
+        let range = self.core.pages(range)?;
+        self.core.control(|reply| Control::Hold { range, reply }).await
+    }
+
+    /// Ends one [`hold`](Self::hold) of the same range; false where there is none.
+    pub async fn release(&self, range: Range<u64>) -> Result<bool, CallError> {
+        let range = self.core.pages(range)?;
+        self.core.control(|reply| Control::Release { range, reply }).await
+    }
+
     /// Lets a pager that was quarantined use its store again, which is made anew first.
     pub fn revive(&self) {
         self.core.tell(Control::Revive);
@@ -374,10 +398,43 @@ impl<B: Backend> Pager<B> {
         block_on(self.map_all(protection))
     }
 
+    /// [`hold`](Self::hold), blocking.
+    pub fn hold_blocking(&self, range: Range<u64>) -> Result<(), CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.hold(range))
+    }
+
+    /// [`release`](Self::release), blocking.
+    pub fn release_blocking(&self, range: Range<u64>) -> Result<bool, CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.release(range))
+    }
+
     /// [`shutdown`](Self::shutdown), blocking.
     pub fn shutdown_blocking(&self) -> Result<(), ShutdownError> {
         self.core.bucket.may_block()?;
         block_on(self.shutdown())
+    }
+}
+
+/// A user reference to a pager, whatever its store.
+#[derive(Clone)]
+pub struct AnyPager {
+    core: Arc<PagerCore>,
+    _user: Arc<UserReference>,
+}
+
+impl AnyPager {
+    /// The number of the pager in its bucket.
+    pub fn id(&self) -> PagerId {
+        self.core.cell.id
+    }
+
+    /// Writes the whole object back and makes it durable.
+    pub async fn sync(&self) -> Result<(), SyncError> {
+        self.core
+            .lock(LockKind::Sync, 0..self.core.extent, Wait::Yes)
+            .await
     }
 }
 

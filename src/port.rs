@@ -10,7 +10,7 @@ use crate::actors::{Control, PagerCell, PagerId, Reply, Request, UserCall, block
 use crate::bucket::BucketInner;
 use crate::error::{CallError, MapError};
 use crate::mapping::{Mapping, Protection};
-use crate::object::{PageSize, Prot, Reference};
+use crate::object::{PageRange, PageSize, Prot, Reference};
 
 /// What every handle of a pager shares.
 pub(crate) struct PagerCore {
@@ -59,6 +59,14 @@ impl PagerCore {
             });
         }
         Ok(())
+    }
+
+    /// The pages that hold `range`.
+    pub(crate) fn pages(&self, range: Range<u64>) -> Result<PageRange, CallError> {
+        self.inside(range.clone())?;
+        Ok(self
+            .page_size
+            .pages_around(range.start, range.end - range.start)?)
     }
 
     pub(crate) async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {

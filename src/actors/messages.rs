@@ -90,6 +90,14 @@ pub(crate) enum Control {
     Resume {
         reply: Reply<()>,
     },
+    Hold {
+        range: PageRange,
+        reply: Reply<()>,
+    },
+    Release {
+        range: PageRange,
+        reply: Reply<bool>,
+    },
     /// The first reference of a kind is there.
     Added(Reference),
     /// The last reference of a kind is gone.

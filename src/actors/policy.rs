@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::engine::UnsavedLimit;
+
 /// Waiting times that double from attempt to attempt, with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -61,6 +63,9 @@ pub struct FailurePolicy {
     pub intensity: Intensity,
     /// How long the supervisor waits before it has a broken store made anew.
     pub restart_backoff: Backoff,
+    /// How many pages may wait for a store that cannot take them, and what writers of clean pages meet
+    /// beyond that. `None`: no limit but the bound on resident memory.
+    pub unsaved_limit: Option<UnsavedLimit>,
 }
 
 impl Default for FailurePolicy {
@@ -83,6 +88,7 @@ impl Default for FailurePolicy {
                 period: Duration::from_secs(10),
             },
             restart_backoff: short,
+            unsaved_limit: None,
         }
     }
 }

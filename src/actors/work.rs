@@ -81,6 +81,8 @@ pub(crate) struct PagerWork {
     /// When failed writes are tried again, and how often they were.
     retry_at: Option<Instant>,
     retries: u32,
+    /// Jobs that wait while the store is made anew; none while it is not.
+    restarting: Option<Vec<(Job, u32)>>,
 }
 
 impl PagerWork {
@@ -97,6 +99,7 @@ impl PagerWork {
             condition: Condition::Well,
             retry_at: None,
             retries: 0,
+            restarting: None,
         }
     }
 
@@ -179,6 +182,11 @@ impl PagerWork {
         if self.condition == Condition::Quarantined && !matches!(job, Job::ClearUserData | Job::Restart) {
             let done = job.failed(crate::object::PageError::Io);
             return self.deliver(done);
+        }
+        if let Some(waiting) = &mut self.restarting
+            && !matches!(job, Job::Restart)
+        {
+            return waiting.push((job, attempts));
         }
         match self.flight.launch(job, attempts, Instant::now()) {
             Ok((id, job)) => self.parts.pool.submit(Work::new(

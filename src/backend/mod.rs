@@ -1,6 +1,7 @@
 //! Where pages come from and go to: the [`Backend`] trait and the stores behind it.
 
 mod buffer;
+mod factory;
 mod faulty;
 mod file;
 mod memory;
@@ -8,6 +9,7 @@ mod run;
 mod shared;
 
 pub use buffer::{BUFFER_ALIGNMENT, BufferPool, PageBuffer};
+pub use factory::FactoryBackend;
 pub use faulty::{CallKind, Fault, FaultControl, FaultCounts, FaultRates, FaultyBackend, Point};
 pub use file::{FileBackend, FileOptions, OpenError};
 pub use memory::MemoryBackend;

@@ -6,6 +6,7 @@
 
 mod copy;
 mod held;
+mod hold;
 mod job;
 mod perform;
 mod upcall;
@@ -16,6 +17,7 @@ use std::task::{Context, Poll};
 
 pub use copy::{Copied, Copy};
 pub use held::{HeldPages, HeldRun, PageMemory};
+pub use hold::{BackPressure, UnsavedLimit};
 pub(crate) use job::panic_text;
 pub use job::{Job, JobDone, JobReport};
 
@@ -26,6 +28,7 @@ use crate::object::{
     PageSize, PagesSupplied, Refusal, RequestToken,
 };
 use copy::Copies;
+use hold::Holds;
 use upcall::{begins_work, plain_event};
 
 /// What an engine cannot do by itself.
@@ -86,6 +89,8 @@ pub struct Parts {
     pub backend: Arc<dyn Backend>,
     /// The size of the object's pages.
     pub page_size: PageSize,
+    /// How many pages may wait for a store that cannot take them, before writers feel it.
+    pub unsaved_limit: Option<UnsavedLimit>,
 }
 
 /// One memory object at work.
@@ -98,6 +103,8 @@ pub struct Engine {
     writes: HashMap<OpId, (DataId, PageRange)>,
     jobs_in_flight: usize,
     copies: Copies,
+    holds: Holds,
+    unsaved_limit: Option<UnsavedLimit>,
     /// The store has pages that were not made durable yet.
     unsynced: bool,
     durable_after: Vec<RequestToken>,
@@ -118,6 +125,7 @@ impl Engine {
             kernel,
             backend,
             page_size,
+            unsaved_limit,
         } = parts;
         Self {
             object,
@@ -128,6 +136,8 @@ impl Engine {
             writes: HashMap::new(),
             jobs_in_flight: 0,
             copies: Copies::default(),
+            holds: Holds::default(),
+            unsaved_limit,
             unsynced: false,
             durable_after: Vec::new(),
             events: VecDeque::new(),
@@ -190,6 +200,7 @@ impl Engine {
             JobDone::Synced { token, result } => self.synced(token, result),
         }
         self.run();
+        self.ease();
         self.settle();
     }
 
@@ -240,6 +251,7 @@ impl Engine {
         self.object = MemoryObject::new(options);
         self.held = HeldPages::default();
         self.writes.clear();
+        self.holds.forget_waiting();
         self.jobs_in_flight = 0;
         self.unsynced = true;
         self.events.clear();
@@ -287,7 +299,10 @@ impl Engine {
 
     /// True if everything that was begun is finished.
     pub fn is_quiet(&self) -> bool {
-        self.jobs_in_flight == 0 && self.copies.is_empty() && self.object.is_idle()
+        self.jobs_in_flight == 0
+            && self.copies.is_empty()
+            && self.object.is_idle()
+            && self.object.unanswered().next().is_none()
     }
 
     /// The protocol core.

@@ -25,13 +25,14 @@ impl Engine {
                 self.data_supply(control, range, data, lock, precious);
             }
             Effect::Read { op, range, access } => self.read(op, range, access),
-            Effect::Write { op, range, data } => self.write(op, range, data),
-            Effect::Unlock { op, range } => self.submit(Job::Unlock { op, range }),
+            Effect::Write { op, range, data } => self.write_or_hold(op, range, data),
+            Effect::Unlock { op, range } => self.unlock_or_press(op, range),
             Effect::NotifyEvict { range } => self.submit(Job::NotifyEvict { range }),
             Effect::Release { data, range } => self.release(data, range),
             Effect::ReleaseWhole { data } => self.release_whole(data),
             Effect::Answer { token, answer } => self.answer(token, answer),
             Effect::WritesFailed { range, error } => {
+                self.press(error);
                 self.outputs.push_back(Output::RetryLater { range, error });
             }
             Effect::DestroyPort => self.outputs.push_back(Output::PortDestroyed),
@@ -55,6 +56,7 @@ impl Engine {
 
     fn data_supply(&mut self, control: PortName, range: PageRange, data: DataId, lock: Prot, precious: bool) {
         let Some(run) = self.held.get(data) else { return };
+        let lock = self.pressed_lock(lock);
         let pages = run.slice(range, self.page_size);
         let called = self.kernel.call(Call::DataSupply {
             control,
@@ -109,7 +111,7 @@ impl Engine {
         self.outcomes = outcomes;
     }
 
-    fn write(&mut self, op: OpId, range: PageRange, data: DataId) {
+    pub(super) fn write(&mut self, op: OpId, range: PageRange, data: DataId) {
         let Some(run) = self.held.get(data).cloned() else {
             return self.events.push_back(Event::PagesWritten {
                 op,
@@ -162,7 +164,7 @@ impl Engine {
         unsaved
     }
 
-    fn submit(&mut self, job: Job) {
+    pub(super) fn submit(&mut self, job: Job) {
         self.jobs_in_flight += 1;
         self.outputs.push_back(Output::Job(job));
     }
@@ -251,7 +253,7 @@ fn plain_call(effect: Effect) -> Option<Call<'static>> {
 }
 
 /// A kernel that refuses a call has said so to the clients already; here it is only noted.
-fn note(called: Result<(), KernelError>) {
+pub(super) fn note(called: Result<(), KernelError>) {
     if let Err(error) = called {
         tracing::warn!(%error, "the kernel refused a call");
     }

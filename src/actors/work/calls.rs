@@ -121,13 +121,22 @@ impl PagerWork {
                     self.farewell();
                 }
             }
+            Control::Hold { range, reply } => {
+                self.parts.engine.hold(range);
+                let _ = reply.send(());
+            }
+            Control::Release { range, reply } => {
+                let mut released = false;
+                self.turn(|engine| released = engine.release_hold(range));
+                let _ = reply.send(released);
+            }
             Control::Inhibit { reply } => self.inhibit(reply),
             Control::Resume { reply } => {
                 self.resume();
                 let _ = reply.send(());
             }
             Control::Restart => self.restart(),
-            Control::RestartBackend => self.launch(Job::Restart, 0),
+            Control::RestartBackend => self.restart_backend(),
             Control::Quarantine => self.quarantine(),
             Control::Revive => self.revive(),
         }

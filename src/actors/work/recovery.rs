@@ -79,6 +79,7 @@ impl PagerWork {
     /// Makes the core anew from what the kernel knows and serves whoever waits.
     pub(super) fn restart(&mut self) {
         self.flight.forget();
+        self.restarting = None;
         self.condition = Condition::Well;
         self.turn(|engine| engine.restart());
         self.waiting
@@ -104,7 +105,18 @@ impl PagerWork {
         self.serve_kept();
     }
 
+    /// Has the store make itself anew; other calls wait for that.
+    pub(super) fn restart_backend(&mut self) {
+        if self.restarting.is_none() {
+            self.restarting = Some(Vec::new());
+            self.launch(Job::Restart, 0);
+        }
+    }
+
     pub(super) fn backend_restarted(&mut self, result: Result<(), PageError>) {
+        for (job, attempts) in self.restarting.take().into_iter().flatten() {
+            self.launch(job, attempts);
+        }
         match result {
             Ok(()) => {
                 self.tell(EventKind::BackendRestarted);
@@ -130,7 +142,7 @@ impl PagerWork {
         if self.condition == Condition::Quarantined {
             self.condition = Condition::Well;
             self.tell(EventKind::Revived);
-            self.launch(Job::Restart, 0);
+            self.restart_backend();
         }
     }
 
