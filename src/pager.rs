@@ -89,6 +89,12 @@ impl<B: Backend> Pager<B> {
         Self { core, user, backend }
     }
 
+    /// An error where waiting would mean waiting for this very thread.
+    #[cfg(feature = "capi")]
+    pub(crate) fn may_block(&self) -> Result<(), CallError> {
+        self.core.bucket.may_block()
+    }
+
     /// The user's own value (`pager_get_upi`).
     pub fn backend(&self) -> &B {
         &self.backend

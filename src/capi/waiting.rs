@@ -17,7 +17,7 @@ pub(super) fn run<E: HasErrno>(
     wait: bool,
     call: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Errno> {
-    if pager.core.bucket.may_block().is_ok() {
+    if pager.may_block().is_ok() {
         return block_on(call).map_err(|error| error.errno());
     }
     if wait {
@@ -34,7 +34,7 @@ pub(super) fn ask<T, E: HasErrno>(
     pager: &Pager<CBackend>,
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Errno> {
-    pager.core.bucket.may_block().map_err(|error| error.errno())?;
+    pager.may_block().map_err(|error| error.errno())?;
     block_on(call).map_err(|error| error.errno())
 }
 
@@ -43,7 +43,7 @@ pub(super) fn ask_copy(
     pager: &Pager<CBackend>,
     call: impl Future<Output = Result<(), CopyError>>,
 ) -> Result<(), (Errno, usize)> {
-    let free = pager.core.bucket.may_block();
+    let free = pager.may_block();
     free.map_err(|error| (error.errno(), 0))?;
     block_on(call).map_err(|error| (error.errno(), error.copied()))
 }

@@ -53,6 +53,10 @@ impl LinuxObject {
         self.errors.remove(&page)
     }
 
+    fn forget_errors(&mut self, range: PageRange) {
+        self.errors.retain(|page, _| !range.contains(*page));
+    }
+
     fn inside(&self, offset: u64, length: usize, call: &'static str) -> Result<PageRange, KernelError> {
         let range = self.size.pages_around(offset, length as u64);
         let range = range.map_err(|_| KernelError::BadArgument { call })?;
@@ -129,6 +133,8 @@ impl Client for LinuxObject {
             if answer == Touch::Ready
                 && let Some(error) = self.take_error(page)
             {
+                // What follows was asked for in vain: the next touch asks again.
+                self.forget_errors(range);
                 return Touch::Failed { page, error };
             }
             if self.errors.contains_key(&page) {
