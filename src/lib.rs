@@ -16,6 +16,8 @@ mod port;
 pub use actors::engine::{BackPressure, UnsavedLimit, UnsavedPages};
 pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};
 pub use bucket::{Bucket, BucketBuilder};
+pub use mach::stream::Advice;
 pub use mapping::{Mapping, Protection};
 pub use pager::{AnyPager, Pager, PagerOptions, Wait, WeakPager};
+pub use plan::{Plan, PlanError};
 pub use port::Port;

@@ -8,8 +8,10 @@ use crate::actors::{Control, FailurePolicy, PagerId, Request, block_on};
 use crate::backend::{Backend, PageBuffer};
 use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
 use crate::mach::Residency;
+use crate::mach::stream::Advice;
 use crate::mapping::{Mapping, Protection};
 use crate::object::{Answer, CopyStrategy, LockKind, PageError, PageIndex, PageSize, Prot, Reference};
+use crate::plan::Plan;
 use crate::port::{PagerCore, Port};
 
 /// How a pager is to be.
@@ -141,6 +143,49 @@ impl<B: Backend> Pager<B> {
         AnyPager {
             core: self.core.clone(),
             _user: self.user.clone(),
+        }
+    }
+
+    /// Says how the pages that hold `range` will be used (`madvise`).
+    ///
+    /// `Sequential` and `Random` govern read-ahead; `WillNeed` and `DontNeed` bring pages in and give
+    /// them up without waiting; `Populate` returns when the pages are there, or with the error of the
+    /// first that cannot be had.
+    pub async fn advise(&self, range: Range<u64>, advice: Advice) -> Result<(), CopyError> {
+        let pages = self.core.pages(range.clone())?;
+        if advice != Advice::Populate {
+            self.core.tell(Control::Advise { range: pages, advice });
+            return Ok(());
+        }
+        let (offset, length) = (range.start, (range.end - range.start) as usize);
+        let ask = self.core.ask(|reply| Request::Populate {
+            offset,
+            length,
+            reply,
+        });
+        outcome(&ask.await?)
+    }
+
+    /// Begins to record which pages are asked for, to be prefetched the next time.
+    pub fn record_plan(&self) {
+        self.core.tell(Control::Record);
+    }
+
+    /// Ends the recording; `None` where none was begun.
+    pub async fn take_plan(&self) -> Result<Option<Plan>, CallError> {
+        self.core.control(|reply| Control::TakePlan { reply }).await
+    }
+
+    /// Asks for the working set of a recorded plan before anybody needs it; waits for nothing.
+    pub fn prefetch(&self, plan: &Plan) {
+        let Ok(extent) = self.core.pages(0..self.core.extent) else {
+            return;
+        };
+        for range in plan.working_set(extent) {
+            self.core.tell(Control::Advise {
+                range,
+                advice: Advice::WillNeed,
+            });
         }
     }
 
@@ -402,6 +447,18 @@ impl<B: Backend> Pager<B> {
     pub fn map_all_blocking(&self, protection: Protection) -> Result<Mapping, MapError> {
         self.core.bucket.may_block()?;
         block_on(self.map_all(protection))
+    }
+
+    /// [`advise`](Self::advise), blocking.
+    pub fn advise_blocking(&self, range: Range<u64>, advice: Advice) -> Result<(), CopyError> {
+        self.core.bucket.may_block()?;
+        block_on(self.advise(range, advice))
+    }
+
+    /// [`take_plan`](Self::take_plan), blocking.
+    pub fn take_plan_blocking(&self) -> Result<Option<Plan>, CallError> {
+        self.core.bucket.may_block()?;
+        block_on(self.take_plan())
     }
 
     /// [`hold`](Self::hold), blocking.

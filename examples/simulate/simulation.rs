@@ -122,6 +122,7 @@ impl Simulation {
             kernel: Box::new(kernel),
             backend,
             page_size,
+            unsaved_limit: None,
         });
         Self {
             plan,

@@ -19,8 +19,10 @@ use super::engine::{Copied, Outcome};
 use super::policy::FailurePolicy;
 use super::registry::PagerId;
 use crate::backend::PageBuffer;
+use crate::mach::stream::Advice;
 use crate::mach::{KernelError, RawMapping, Residency};
 use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageRange, Prot, Reference};
+use crate::plan::Plan;
 
 /// Where an answer goes; dropping it tells the user that the pager is gone.
 pub(crate) type Reply<T> = oneshot::Sender<T>;
@@ -46,6 +48,11 @@ pub(crate) enum Request {
         offset: u64,
         buffer: Vec<u8>,
         access: Prot,
+        reply: Reply<Copied>,
+    },
+    Populate {
+        offset: u64,
+        length: usize,
         reply: Reply<Copied>,
     },
     Offer {
@@ -89,6 +96,16 @@ pub(crate) enum Control {
     },
     Resume {
         reply: Reply<()>,
+    },
+    Advise {
+        range: PageRange,
+        advice: Advice,
+    },
+    /// Begin to record the pages that are asked for; a recording under way begins anew.
+    Record,
+    /// End the recording.
+    TakePlan {
+        reply: Reply<Option<Plan>>,
     },
     Hold {
         range: PageRange,

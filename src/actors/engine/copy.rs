@@ -19,6 +19,8 @@ pub struct Copy {
     pub buffer: Vec<u8>,
     /// `READ` loads, `READ_WRITE` stores.
     pub access: Prot,
+    /// How many bytes; none of them is copied where there is no buffer.
+    length: usize,
     done: usize,
 }
 
@@ -43,22 +45,36 @@ enum Step {
 impl Copy {
     /// A copy that has not begun.
     pub fn new(token: RequestToken, offset: u64, buffer: Vec<u8>, access: Prot) -> Self {
+        let length = buffer.len();
         Self {
             token,
             offset,
             buffer,
             access,
+            length,
+            done: 0,
+        }
+    }
+
+    /// A copy of nothing: it only brings the pages in.
+    pub fn populate(token: RequestToken, offset: u64, length: usize) -> Self {
+        Self {
+            token,
+            offset,
+            buffer: Vec::new(),
+            access: Prot::READ,
+            length,
             done: 0,
         }
     }
 
     fn step(&mut self, kernel: &mut dyn ObjectKernel, size: PageSize) -> Step {
         let budget = self.done.saturating_add(TURN_BYTES);
-        while self.done < self.buffer.len() {
+        while self.done < self.length {
             if self.done >= budget {
                 return Step::MoreLater;
             }
-            let Ok(ahead) = size.pages_around(self.position(), (self.buffer.len() - self.done) as u64) else {
+            let Ok(ahead) = size.pages_around(self.position(), (self.length - self.done) as u64) else {
                 return Step::Failed(size.page_of(self.position()), PageError::Io);
             };
             let window = PageRange::with_len(ahead.start(), ahead.len().min(WINDOW_PAGES));
@@ -89,7 +105,11 @@ impl Copy {
     ) -> Result<(), PageIndex> {
         let at = self.position();
         let room = ready.end().offset(size) - at;
-        let length = (self.buffer.len() - self.done).min(room as usize);
+        let length = (self.length - self.done).min(room as usize);
+        if self.buffer.is_empty() {
+            self.done += length;
+            return Ok(());
+        }
         let part = &mut self.buffer[self.done..self.done + length];
         let result = if self.access.writes() {
             kernel.copy_in(at, part)

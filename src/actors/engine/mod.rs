@@ -27,6 +27,7 @@ use crate::object::{
     Answer, DataId, Effect, Event, MemoryObject, ObjectOptions, OpId, PageError, PageIndex, PageRange,
     PageSize, PagesSupplied, Refusal, RequestToken,
 };
+use crate::plan::Plan;
 use copy::Copies;
 use hold::Holds;
 use upcall::{begins_work, plain_event};
@@ -104,6 +105,7 @@ pub struct Engine {
     jobs_in_flight: usize,
     copies: Copies,
     holds: Holds,
+    recording: Option<Plan>,
     unsaved_limit: Option<UnsavedLimit>,
     /// The store has pages that were not made durable yet.
     unsynced: bool,
@@ -137,6 +139,7 @@ impl Engine {
             jobs_in_flight: 0,
             copies: Copies::default(),
             holds: Holds::default(),
+            recording: None,
             unsaved_limit,
             unsynced: false,
             durable_after: Vec::new(),
@@ -262,6 +265,16 @@ impl Engine {
         self.kernel.reissue();
     }
 
+    /// Begins to record the pages that the kernel asks for.
+    pub fn record(&mut self) {
+        self.recording = Some(Plan::new(self.page_size));
+    }
+
+    /// Ends the recording; `None` where there is none.
+    pub fn take_plan(&mut self) -> Option<Plan> {
+        self.recording.take()
+    }
+
     /// What the engine wants done, oldest first.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -328,6 +341,11 @@ impl Engine {
     }
 
     fn post_upcall(&mut self, upcall: Upcall) {
+        if let (Some(plan), Upcall::DataRequest { offset, length, .. }) = (&mut self.recording, &upcall)
+            && let Ok(pages) = self.page_size.pages_exact(*offset, *length)
+        {
+            plan.record(pages);
+        }
         let event = if let Upcall::DataReturn {
             control,
             offset,

@@ -47,6 +47,14 @@ impl PagerWork {
                 let token = self.token(|_| Waiting::Copied(reply));
                 self.turn(|engine| engine.copy(Copy::new(token, offset, buffer, access)));
             }
+            Request::Populate {
+                offset,
+                length,
+                reply,
+            } => {
+                let token = self.token(|_| Waiting::Copied(reply));
+                self.turn(|engine| engine.copy(Copy::populate(token, offset, length)));
+            }
             Request::Offer {
                 page,
                 bytes,
@@ -120,6 +128,14 @@ impl PagerWork {
                 if self.references.drop_weak() == Ok(Consequence::Clear) {
                     self.farewell();
                 }
+            }
+            Control::Advise { range, advice } => {
+                self.parts.engine.kernel().advise(range, advice);
+                self.turn(|_| ());
+            }
+            Control::Record => self.parts.engine.record(),
+            Control::TakePlan { reply } => {
+                let _ = reply.send(self.parts.engine.take_plan());
             }
             Control::Hold { range, reply } => {
                 self.parts.engine.hold(range);
