@@ -50,6 +50,12 @@ impl AttributeState {
         self.pending.pop_front().map(|(token, _)| token)
     }
 
+    /// What is waited for, in order.
+    #[cfg(test)]
+    pub(crate) fn pending_values(&self) -> impl Iterator<Item = Attributes> + '_ {
+        self.pending.iter().map(|(_, values)| *values)
+    }
+
     /// Everybody who waits.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = RequestToken> + '_ {
         self.pending.iter().map(|(token, _)| *token)

@@ -23,6 +23,8 @@ mod range;
 mod references;
 mod serve;
 mod session;
+#[cfg(test)]
+mod tests;
 mod user_events;
 mod waiting;
 mod words;

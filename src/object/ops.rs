@@ -111,6 +111,15 @@ impl Ops {
         self.slots[at as usize].op.take()
     }
 
+    /// The operations in flight with their names.
+    #[cfg(test)]
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (OpId, &Op)> + '_ {
+        self.slots.iter().zip(0_u64..).filter_map(|(slot, at)| {
+            let name = OpId(u64::from(slot.uses) << 32 | at);
+            Some((name, slot.op.as_ref()?))
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Op> + '_ {
         self.slots.iter().filter_map(|slot| slot.op.as_ref())
     }

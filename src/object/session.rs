@@ -31,6 +31,12 @@ impl Sessions {
         session.is_some()
     }
 
+    /// The control ports of kernels that are gone and still have answers to come.
+    #[cfg(test)]
+    pub(crate) fn dying(&self) -> impl Iterator<Item = PortName> + '_ {
+        self.dying.iter().map(|session| session.control)
+    }
+
     pub(crate) fn any_dying(&self) -> bool {
         !self.dying.is_empty()
     }

@@ -106,6 +106,17 @@ impl Queues {
         self.ends.keys().copied()
     }
 
+    /// What waits for one page, in order.
+    #[cfg(test)]
+    pub(crate) fn of(&self, page: PageIndex) -> impl Iterator<Item = Waiting> + '_ {
+        let mut next = self.ends.get(&page).map(|ends| ends.first);
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(next?)?;
+            next = node.next;
+            node.item.map(|(_, item)| item)
+        })
+    }
+
     /// The pages and numbers of the returns that wait.
     pub(crate) fn seqs(&self) -> impl Iterator<Item = (PageIndex, u64)> + '_ {
         self.iter().filter_map(|(page, item)| match item {
