@@ -3,17 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::canonical::Canonical;
-use super::surroundings::{Ending, Surroundings};
+use super::surroundings::{Bounds, Ending, Surroundings};
 use crate::object::{FailedPagePolicy, MemoryObject, ObjectOptions, PageSize};
-
-/// The bounds of an exploration: what the surroundings do not do any more once they are reached.
-struct Bounds {
-    pages: u64,
-    /// What waits for one page.
-    queue: usize,
-    /// Calls of one kind that wait.
-    locks: usize,
-}
 
 /// Explores until no new state is found; gives their number.
 fn explore(options: ObjectOptions, bounds: &Bounds) -> usize {
@@ -22,11 +13,10 @@ fn explore(options: ObjectOptions, bounds: &Bounds) -> usize {
     seen.insert(Canonical::of(&first.object, bounds.pages));
     let mut frontier = VecDeque::from([first]);
     while let Some(mut state) = frontier.pop_front() {
-        for event in state.events(bounds.queue, bounds.locks) {
+        for event in state.events(bounds) {
             let mut next = state.clone();
-            let told = format!("{event:?}");
-            if let Err(broken) = next.feed(event) {
-                panic!("{broken}\nafter {told}\nin {:#?}", state.object);
+            if let Err(broken) = next.feed(event.clone()) {
+                panic!("{broken}\nafter {event:?}\nin {:#?}", state.object);
             }
             if seen.insert(Canonical::of(&next.object, bounds.pages)) {
                 check_drains(&next);
@@ -55,16 +45,93 @@ fn options(policy: FailedPagePolicy, notify_on_evict: bool) -> ObjectOptions {
     options
 }
 
+/// With `ACTOR_PAGER_EXPLORE=all` the explorations are run that take minutes.
+fn wants_all() -> bool {
+    std::env::var_os("ACTOR_PAGER_EXPLORE").is_some_and(|value| value == "all")
+}
+
+const POLICIES: [FailedPagePolicy; 2] = [FailedPagePolicy::SupplyKept, FailedPagePolicy::Error];
+
+const PAGES: Bounds = Bounds {
+    pages: 2,
+    queue: 1,
+    locks: 0,
+    sessions: false,
+    attributes: false,
+    shutdown: false,
+};
+
+const OBJECT: Bounds = Bounds {
+    pages: 1,
+    queue: 1,
+    locks: 1,
+    sessions: true,
+    attributes: true,
+    shutdown: true,
+};
+
 #[test]
-fn one_page_and_every_event_close() {
-    for policy in [FailedPagePolicy::SupplyKept, FailedPagePolicy::Error] {
-        let bounds = Bounds {
-            pages: 1,
-            queue: 1,
-            locks: 1,
-        };
-        let states = explore(options(policy, true), &bounds);
-        println!("{policy:?}: {states} states");
+fn two_pages_and_every_event_on_them_close() {
+    let policies = if wants_all() {
+        &POLICIES[..]
+    } else {
+        &POLICIES[..1]
+    };
+    for &policy in policies {
+        let states = explore(options(policy, true), &PAGES);
+        println!("two pages, {policy:?}: {states} states");
         assert!(states > 1000, "only {states} states were reached");
     }
+}
+
+#[test]
+fn one_page_with_lock_requests_closes() {
+    let bounds = Bounds {
+        sessions: false,
+        attributes: false,
+        shutdown: false,
+        ..OBJECT
+    };
+    for policy in POLICIES {
+        let states = explore(options(policy, true), &bounds);
+        println!("lock requests, {policy:?}: {states} states");
+        assert!(states > 1000, "only {states} states were reached");
+    }
+}
+
+#[test]
+fn one_page_with_kernels_that_come_and_go_closes() {
+    let bounds = Bounds {
+        locks: 0,
+        attributes: false,
+        ..OBJECT
+    };
+    let states = explore(options(FailedPagePolicy::SupplyKept, false), &bounds);
+    println!("sessions: {states} states");
+    assert!(states > 1000, "only {states} states were reached");
+}
+
+#[test]
+fn one_page_and_every_event_close() {
+    if !wants_all() {
+        println!("skipped: takes minutes; run with ACTOR_PAGER_EXPLORE=all");
+        return;
+    }
+    for policy in POLICIES {
+        let states = explore(options(policy, true), &OBJECT);
+        println!("all, {policy:?}: {states} states");
+        assert!(states > 1000, "only {states} states were reached");
+    }
+}
+
+#[test]
+fn two_pages_with_lock_requests_close() {
+    if !wants_all() {
+        println!("skipped: takes minutes; run with ACTOR_PAGER_EXPLORE=all");
+        return;
+    }
+    let bounds = Bounds { locks: 1, ..PAGES };
+    let states = explore(options(FailedPagePolicy::SupplyKept, true), &bounds);
+    println!("two pages with lock requests: {states} states");
+    assert!(states > 1000, "only {states} states were reached");
 }

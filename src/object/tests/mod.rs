@@ -3,4 +3,3 @@
 mod canonical;
 mod explore;
 mod surroundings;
-mod table;

@@ -12,6 +12,18 @@ use crate::object::{
 
 pub(super) const PAGE: u64 = 4096;
 
+/// The bounds of an exploration: what the surroundings do not do, or not any more.
+pub(super) struct Bounds {
+    pub(super) pages: u64,
+    /// What waits for busy pages, at most.
+    pub(super) queue: u64,
+    /// Lock requests, and attribute changes, that wait.
+    pub(super) locks: usize,
+    pub(super) sessions: bool,
+    pub(super) attributes: bool,
+    pub(super) shutdown: bool,
+}
+
 /// An object, and what was given to it and not yet back.
 #[derive(Clone)]
 pub(super) struct Surroundings {
@@ -182,17 +194,22 @@ impl Surroundings {
     }
 
     /// Everything that can happen, within the bounds of an exploration.
-    pub(super) fn events(&mut self, queue: usize, locks: usize) -> Vec<Event> {
-        let mut events = self.object_events(locks);
+    pub(super) fn events(&mut self, bounds: &Bounds) -> Vec<Event> {
+        let mut events = vec![Event::RetryWrites];
+        self.session_events(bounds, &mut events);
+        self.attribute_events(bounds, &mut events);
+        self.lock_events(bounds, &mut events);
         let control = self.object.control().unwrap_or(PortName(9));
         let whole = PageRange::with_len(PageIndex(0), self.pages);
         let mut ranges: Vec<_> = whole.iter().map(PageRange::single).collect();
         ranges.extend((self.pages > 1).then_some(whole));
+        let waiting = self.object.queues.iter().count() as u64;
         for range in ranges {
-            if range
+            let busy = range
                 .iter()
-                .all(|page| self.object.queues.of(page).count() < queue)
-            {
+                .filter(|page| self.object.page_state(*page).is_busy())
+                .count() as u64;
+            if busy == 0 || waiting + busy <= bounds.queue {
                 self.page_events(control, range, &mut events);
             }
         }
@@ -200,26 +217,37 @@ impl Surroundings {
         events
     }
 
-    fn object_events(&mut self, locks: usize) -> Vec<Event> {
+    fn session_events(&self, bounds: &Bounds, events: &mut Vec<Event>) {
         let control = self.object.control();
-        let next = [PortName(1), PortName(2)]
+        let dying = self.object.sessions.dying().count();
+        if !bounds.sessions && (control.is_some() || dying > 0) {
+            return;
+        }
+        let ports = [PortName(1), PortName(2)];
+        let next = ports
             .into_iter()
-            .find(|port| !self.object.sessions.dying().any(|d| d == *port));
-        let mut events = vec![Event::RetryWrites, Event::NoSenders];
+            .find(|port| !self.object.sessions.dying().any(|dying| dying == *port));
         events.extend(next.map(|control| Event::Init {
             control,
             name: control,
             page_size: PAGE,
         }));
-        if self.object.sessions.dying().count() == 0 {
+        if bounds.sessions && dying == 0 {
             events.extend(control.map(|control| Event::Terminate {
                 control,
                 name: control,
             }));
+            events.push(Event::NoSenders);
+        }
+    }
+
+    fn attribute_events(&mut self, bounds: &Bounds, events: &mut Vec<Event>) {
+        if !bounds.attributes {
+            return;
         }
         let may_cache = !self.object.attributes().may_cache;
         let copy_strategy = CopyStrategy::None;
-        if self.object.attributes.waiting().count() < locks {
+        if self.object.attributes.waiting().count() < bounds.locks {
             events.push(Event::ChangeAttributes {
                 token: self.token(),
                 may_cache,
@@ -227,19 +255,19 @@ impl Surroundings {
                 wait: true,
             });
         }
-        events.push(Event::ChangeCompleted {
-            may_cache: !may_cache,
-            copy_strategy,
-        });
-        self.lock_events(locks, &mut events);
-        events
+        for may_cache in [false, true] {
+            events.push(Event::ChangeCompleted {
+                may_cache,
+                copy_strategy,
+            });
+        }
     }
 
-    fn lock_events(&mut self, locks: usize, events: &mut Vec<Event>) {
+    fn lock_events(&mut self, bounds: &Bounds, events: &mut Vec<Event>) {
         let (offset, length) = (0, self.pages * PAGE);
         for kind in [LockKind::Sync, LockKind::Flush, LockKind::Return] {
             for wait in [false, true] {
-                if self.object.locks.iter().count() < locks {
+                if self.object.locks.iter().count() < bounds.locks {
                     events.push(Event::Lock {
                         token: self.token(),
                         kind,
@@ -250,14 +278,14 @@ impl Surroundings {
                 }
             }
         }
-        if let Some(control) = self.object.control() {
+        if let Some(control) = self.object.control().filter(|_| bounds.locks > 0) {
             events.push(Event::LockCompleted {
                 control,
                 offset,
                 length,
             });
         }
-        if self.object.shutdown_tokens.len() < locks {
+        if bounds.shutdown && self.object.shutdown_tokens.is_empty() {
             events.push(Event::Shutdown {
                 token: self.token(),
                 extent: length,
