@@ -5,11 +5,13 @@ mod functions;
 mod imports;
 mod lexer;
 mod source;
+mod words;
 
 use source::Source;
 
 /// The only files that may say `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
+    "examples/hello_page.rs",
     "src/cli/bench/sys/map.rs",
     "src/cli/bench/sys/target.rs",
     "src/cli/bench/sys/uffd.rs",
@@ -132,4 +134,9 @@ fn nothing_outside_tests_panics_on_purpose() {
         })
         .collect();
     assert_none(&complaints);
+}
+
+#[test]
+fn the_documents_name_tests_that_exist() {
+    assert_none(&words::missing_tests());
 }
