@@ -260,8 +260,8 @@ impl<B: Backend> Pager<B> {
                 given: data.len(),
             });
         }
-        self.core
-            .inside(page.offset(self.core.page_size)..page.next().offset(self.core.page_size))?;
+        let start = page.0.saturating_mul(size);
+        self.core.inside(start..start.saturating_add(size))?;
         let mut bytes = PageBuffer::zeroed(data.len());
         bytes.copy_from_slice(data);
         let answer = self

@@ -93,14 +93,14 @@ impl fmt::Debug for PageSize {
 pub struct PageIndex(pub u64);
 
 impl PageIndex {
-    /// The offset of the page's first byte.
+    /// The offset of the page's first byte; the largest offset there is if it lies beyond that.
     pub const fn offset(self, size: PageSize) -> u64 {
-        self.0 << size.shift()
+        self.0.saturating_mul(size.bytes())
     }
 
-    /// The page after this one.
+    /// The page after this one; the largest index is its own successor.
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
