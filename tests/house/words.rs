@@ -9,7 +9,10 @@ pub(crate) fn missing_tests() -> Vec<String> {
     let text = fs::read_to_string(root.join("docs/errors.md")).unwrap_or_default();
     let named = text.split('`').skip(1).step_by(2).filter(|word| {
         let test = word.rsplit("::").next().unwrap_or_default();
-        word.contains("::") && test.contains('_') && !word.contains(['(', ' '])
+        word.contains("::")
+            && word.starts_with(char::is_lowercase)
+            && test.contains('_')
+            && !word.contains(['(', ' '])
     });
     named
         .filter(|name| !exists(&root.join("tests"), name))
