@@ -21,8 +21,8 @@ impl Backoff {
         let doubled = self.first.saturating_mul(1 << attempts.saturating_sub(1).min(20));
         let whole = doubled.min(self.longest);
         let half = whole / 2;
-        let share = (mix(noise) >> 32) as u32;
-        half + Duration::from_nanos((half.as_nanos() as u64 / u64::from(u32::MAX)) * u64::from(share))
+        let share = f64::from((mix(noise) >> 32) as u32) / f64::from(u32::MAX);
+        half + half.mul_f64(share)
     }
 }
 

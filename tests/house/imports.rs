@@ -7,7 +7,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("object", &["object"]),
     ("mach", &["mach", "object"]),
     ("backend", &["backend", "object"]),
-    ("actors", &["actors", "backend", "error", "mach", "object"]),
+    (
+        "actors",
+        &["actors", "backend", "error", "mach", "object", "plan"],
+    ),
+    ("plan", &["object", "plan"]),
 ];
 
 /// Kernels, none of which may name another.
