@@ -18,7 +18,7 @@ fn forget(server: &mut Server) {
 
 #[test]
 fn threads_that_wait_are_asked_for_again() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().read_ahead(1)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -128,9 +128,19 @@ fn munmap(address: usize, length: usize) {
     assert_eq!(result, 0);
 }
 
-/// An address range that nothing uses.
-fn free_range(length: usize) -> usize {
-    // SAFETY: a new mapping, taken down again.
+/// Moves a mapping to a reserved place.
+fn move_to(mapping: &RawMapping, to: usize) {
+    let from = std::ptr::with_exposed_provenance_mut(mapping.address);
+    let target = std::ptr::with_exposed_provenance_mut::<u8>(to);
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: the test's own mapping; the new place is reserved for it.
+    let moved = unsafe { libc::mremap(from, mapping.length, mapping.length, flags, target) };
+    assert_ne!(moved, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+}
+
+/// An address range that is kept free for a mapping to be moved there.
+fn reserve(length: usize) -> usize {
+    // SAFETY: a new mapping.
     let at = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
@@ -142,7 +152,6 @@ fn free_range(length: usize) -> usize {
         )
     };
     assert_ne!(at, libc::MAP_FAILED);
-    munmap(at.expose_provenance(), length);
     at.expose_provenance()
 }
 
@@ -154,20 +163,8 @@ fn a_mapping_that_was_moved_goes_on() {
     let pager = Pager::new(&host, 16 * PAGE);
     let mapping = pager.map(Prot::READ_WRITE);
     poke(&mapping, 2 * PAGE, 9);
-    let target = free_range(mapping.length);
-    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: moves the test's own mapping to a free place.
-    let to = unsafe {
-        libc::mremap(
-            std::ptr::with_exposed_provenance_mut(mapping.address),
-            mapping.length,
-            mapping.length,
-            flags,
-            std::ptr::with_exposed_provenance_mut::<u8>(target),
-        )
-    };
-    assert_ne!(to, libc::MAP_FAILED);
-    let to = to.expose_provenance();
+    let to = reserve(mapping.length);
+    move_to(&mapping, to);
     assert_eq!(peek_at(to + 2 * PAGE), 9);
     assert_eq!(peek_at(to + 7 * PAGE), pattern(7 * PAGE));
     poke_at(to + 8 * PAGE, 10);
@@ -258,6 +255,36 @@ fn munmap_while_faults_are_in_flight() {
     });
     assert!(count.load(SeqCst) > 0);
     assert!(host.high_water_bytes() <= 32 * PAGE as u64);
+}
+
+#[test]
+fn one_munmap_over_two_objects() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pagers = [Pager::new(&host, 8 * PAGE), Pager::new(&host, 8 * PAGE)];
+    for round in 0..50 {
+        let at = reserve(16 * PAGE);
+        let mappings = pagers.each_ref().map(|pager| pager.map(Prot::READ_WRITE));
+        for (mapping, to) in mappings.iter().zip([at, at + 8 * PAGE]) {
+            move_to(mapping, to);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| munmap(at, 16 * PAGE));
+            // Writes back, write-protects and drops meanwhile.
+            for pager in &pagers {
+                pager.write_at(round % 8 * PAGE as u64, &[round as u8]);
+                pager.lock_request(pages(0, 8), ShouldReturn::All, true, Prot::NO_CHANGE);
+            }
+        });
+        for (pager, mapping) in pagers.iter().zip(mappings) {
+            pager.unmap(mapping);
+            assert_eq!(
+                pager.store.lock().unwrap().bytes[(round % 8) as usize * PAGE],
+                round as u8
+            );
+        }
+    }
 }
 
 fn madvise(mapping: &RawMapping, page: usize, count: usize, advice: i32) {

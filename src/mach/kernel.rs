@@ -82,6 +82,7 @@ pub trait Client {
 
     /// Asks for pages to be there for `access`, as a fault would, without stopping anybody.
     ///
+    /// All of the range must be there at the same time: ask for few pages where memory is bounded.
     /// When it says `Pending`, ask again after the next calls have been carried out.
     fn touch(&mut self, range: PageRange, access: Prot) -> Touch;
 

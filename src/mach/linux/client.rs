@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::faults::LONGEST_REQUEST;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, RESIDENT, WRITE_LOCKED, WRITING};
 use super::space::Mapping;
@@ -128,7 +127,7 @@ impl Client for LinuxObject {
         }
         self.ensure_init();
         let mut answer = Touch::Ready;
-        for page in range.iter().take(LONGEST_REQUEST as usize) {
+        for page in range.iter() {
             // An error is told once, and only when every page before it is there.
             if answer == Touch::Ready
                 && let Some(error) = self.take_error(page)

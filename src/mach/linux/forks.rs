@@ -109,6 +109,22 @@ pub(super) fn pending() -> bool {
     watcher.is_some_and(|watcher| FORKS.load(SeqCst) > 0 || watcher.count.load(SeqCst) > 0)
 }
 
+fn fork_under_way() -> bool {
+    FORKS.load(SeqCst) > 0
+}
+
+/// Reads the messages of every userfaultfd of the process on behalf of their pagers.
+///
+/// A call that unmaps parts of several objects raises an event for each of them, one after the other;
+/// a pager that waits for its own would otherwise keep the thread that it shares with others from
+/// reading theirs.
+pub(super) fn read_for_all() {
+    if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+        watcher.keep_all(|| true);
+        watcher.call_owners();
+    }
+}
+
 /// Reads the messages of a userfaultfd, those kept for it first; true if there may be more.
 pub(super) fn read(uffd: &Uffd, out: &mut Vec<Message>) -> bool {
     // Nothing is allocated while the lock is held: the watching thread needs it.
@@ -179,12 +195,12 @@ impl Watcher {
         });
     }
 
-    /// Reads every userfaultfd while a fork is under way. Allocates nothing.
-    fn keep_all(&self) {
+    /// Reads every userfaultfd as long as `wanted`. Allocates nothing.
+    fn keep_all(&self, wanted: impl Fn() -> bool) {
         let list = lock(&self.watched);
         for watched in list.iter() {
             let _held = watched.uffd.reading();
-            if FORKS.load(SeqCst) == 0 || KEPT - lock(&self.kept).len() < BATCH {
+            if !wanted() || KEPT - lock(&self.kept).len() < BATCH {
                 return;
             }
             let Ok(batch) = Batch::read(&watched.uffd) else {
@@ -228,7 +244,7 @@ fn watch(bell: &OwnedFd) {
         let _ = rustix::io::read(bell.as_fd(), &mut rings);
         while FORKS.load(SeqCst) > 0 {
             if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
-                watcher.keep_all();
+                watcher.keep_all(fork_under_way);
             }
             let _ = rustix::thread::nanosleep(&pause);
         }

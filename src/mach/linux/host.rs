@@ -72,6 +72,21 @@ pub struct LinuxHost {
     shared: Arc<Shared>,
 }
 
+/// Each object takes two descriptors: as many are allowed as this process may have.
+fn lift_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let current = limit.maximum;
+        let lifted = Rlimit {
+            current,
+            maximum: limit.maximum,
+        };
+        // Where that is refused, creating an object says so in its turn.
+        let _ = setrlimit(Resource::Nofile, lifted);
+    }
+}
+
 /// A mapping whose object is gone; its owner still has to take it down.
 #[derive(Debug)]
 struct Orphan {
@@ -140,6 +155,7 @@ impl LinuxHost {
     /// Looks whether this machine can do it; an error says what is missing and what to do.
     pub fn new(options: LinuxOptions) -> Result<Self, KernelError> {
         let capabilities = Capabilities::probe()?;
+        lift_descriptor_limit();
         let shared = Shared {
             budget: Budget::new(options.resident_limit),
             options,

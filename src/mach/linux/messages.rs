@@ -39,6 +39,8 @@ impl Spaces {
             };
             // Nothing hangs on the result: the ioctl is tried again in any case.
             let _ = poll(&mut fds, Some(&wait));
+            // A client that unmaps several objects in one call waits for one after the other.
+            forks::read_for_all();
         }
     }
 

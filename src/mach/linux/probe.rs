@@ -95,7 +95,8 @@ impl Capabilities {
             features |= u64::from(feature);
         }
         let with_forks = features | u64::from(raw::UFFD_FEATURE_EVENT_FORK);
-        let forks = access.open().and_then(|uffd| uffd.api(with_forks)).is_ok() && forks::can_watch();
+        let watched = forks::can_watch();
+        let forks = watched && access.open().and_then(|uffd| uffd.api(with_forks)).is_ok();
         Ok(Self {
             access,
             forks,

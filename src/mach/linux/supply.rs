@@ -277,6 +277,9 @@ impl LinuxObject {
         self.table.set(page, terms.bits() | if write { DIRTY } else { 0 });
         self.policy_inserted(page);
         self.poisons.page_came(page);
+        if !self.errors.is_empty() {
+            self.errors.remove(&page);
+        }
     }
 
     /// The page is mapped at `place`, whose threads were woken: serves those who wait elsewhere.
