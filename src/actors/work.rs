@@ -20,6 +20,7 @@ use super::pool::{BackendPool, Work};
 use super::registry::PagerId;
 use super::supervisor::BucketSupervisor;
 use crate::backend::Backend;
+use crate::mach::{KernelError, RawMapping};
 use crate::object::{Answer, Event, PageSize, References, RequestToken};
 
 /// A user who waits for an answer.
@@ -66,6 +67,9 @@ enum Condition {
     Ended,
 }
 
+/// How a mapping went.
+type Mapped = Result<RawMapping, KernelError>;
+
 /// A pager's work; an actor drives it.
 pub(crate) struct PagerWork {
     parts: PagerParts,
@@ -75,6 +79,8 @@ pub(crate) struct PagerWork {
     next_token: u64,
     intake: Intake,
     kept: VecDeque<Request>,
+    /// Mappings whose users wait until the object is ready.
+    mapped: Vec<(Reply<Mapped>, Mapped)>,
     flight: Flight,
     references: References,
     condition: Condition,
@@ -94,6 +100,7 @@ impl PagerWork {
             next_token: 0,
             intake: Intake::Open,
             kept: VecDeque::new(),
+            mapped: Vec::new(),
             flight: Flight::default(),
             references: References::new(),
             condition: Condition::Well,
@@ -116,6 +123,10 @@ impl PagerWork {
         }
         let mut polled = std::task::Poll::Pending;
         self.turn(|engine| polled = engine.poll_kernel(cx));
+        for (reply, mapped) in self.mapped.drain(..) {
+            // A user who stopped waiting wants no answer.
+            let _ = reply.send(mapped);
+        }
         if self.parts.engine.wants_turn() {
             std::task::Poll::Ready(())
         } else {

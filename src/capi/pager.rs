@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::backend::CBackend;
 use super::bucket::{CBucket, report};
 use super::callbacks::Callbacks;
-use super::codes::{ESHUTDOWN, Errno, HasErrno};
+use super::codes::{ESHUTDOWN, Errno, HasErrno, of_page};
 use super::ports;
 use super::table::{PAGERS, Table};
+use crate::actors::engine::UnsavedPages;
+use crate::backend::{Backend, WriteRun};
+use crate::error::ShutdownError;
+use crate::object::PageSize;
 use crate::pager::{Pager, PagerOptions};
 
 /// The program's own state.
@@ -48,6 +52,8 @@ struct State {
     asked: bool,
     /// `pager_clear_user_data` was called.
     cleared: bool,
+    /// What a shutdown could not write; the next one tries again.
+    unsaved: Vec<UnsavedPages>,
 }
 
 /// The extent is asked for on first use, because programs fill their state in after `pager_create`.
@@ -81,6 +87,7 @@ impl CPager {
             rights: 0,
             asked: false,
             cleared: false,
+            unsaved: Vec::new(),
         };
         PAGERS.insert(Arc::new(Self {
             upi,
@@ -171,6 +178,24 @@ impl CPager {
         }
     }
 
+    /// Shuts the pager behind down (`pager_shutdown`); again, it writes what could not be written.
+    pub(super) fn shutdown(&self, used: &Pager<CBackend>) -> Result<(), Errno> {
+        let mut unsaved = std::mem::take(&mut self.lock().unsaved);
+        if unsaved.is_empty() {
+            match used.shutdown_blocking() {
+                Ok(()) => return Ok(()),
+                Err(ShutdownError::Pages(pages)) => unsaved = pages,
+                Err(error) => return Err(error.errno()),
+            }
+        } else {
+            let size = used.page_size();
+            unsaved.retain_mut(|pages| !write_again(used.backend(), pages, size));
+        }
+        let errno = unsaved.first().map(|pages| of_page(pages.error));
+        self.lock().unsaved = unsaved;
+        errno.map_or(Ok(()), Err)
+    }
+
     pub(super) fn hold(&self, hold: Hold) {
         let mut state = self.lock();
         *state.count(hold) += 1;
@@ -205,6 +230,10 @@ impl CPager {
     pub(super) fn clear(self: &Arc<Self>) {
         if std::mem::replace(&mut self.lock().cleared, true) {
             return;
+        }
+        for pages in std::mem::take(&mut self.lock().unsaved) {
+            let UnsavedPages { range, error, .. } = pages;
+            eprintln!("actor-pager: a pager ends whose pages {range:?} could not be written: {error}");
         }
         self.callbacks.clear_user_data(self.upi());
         if matches!(self.lock().next(), Next::Forget) {
@@ -245,6 +274,18 @@ impl State {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended => Next::Nothing,
             phase @ (Phase::Unused | Phase::Live(_)) => Next::End(phase),
+        }
+    }
+}
+
+/// Writes pages that a shutdown handed back; true if they are all in the store.
+fn write_again(store: &CBackend, pages: &mut UnsavedPages, size: PageSize) -> bool {
+    let written = store.write_pages(&WriteRun::new(pages.range, size, &pages.bytes));
+    match written {
+        Ok(()) => true,
+        Err(error) => {
+            pages.error = error.source.page_error();
+            false
         }
     }
 }

@@ -201,7 +201,7 @@ pub(super) extern "C" fn pager_shutdown(pager: PagerHandle) {
             pager.end_unused();
             return Ok(());
         };
-        run(&used, true, used.shutdown())
+        pager.shutdown(&used)
     });
     errno_of(shut_down);
 }

@@ -59,6 +59,10 @@ pub trait Kernel: Send {
     /// Returned pages are needed no more (`vm_deallocate`).
     fn release(&mut self, _data: &PageData, _range: PageRange) {}
 
+    /// A turn of the pager is over, and those who waited are about to be told: what was put off so as to
+    /// be done together is done now.
+    fn settle(&mut self) {}
+
     /// A pager that knows nothing takes the place of the one before: says everything again.
     ///
     /// What was asked of the pager and what was returned to it is forgotten. If the object is in use,

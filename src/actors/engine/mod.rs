@@ -285,8 +285,9 @@ impl Engine {
         self.copies.has_more()
     }
 
-    /// Gives copies another turn.
+    /// Ends a turn: gives copies another one, and has the kernel do what it put off.
     pub fn settle(&mut self) {
+        self.kernel.settle();
         if self.copies.is_empty() {
             return;
         }

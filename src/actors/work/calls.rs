@@ -4,7 +4,7 @@ use super::{Condition, Intake, PagerWork, Waiting};
 use crate::actors::engine::{Copy, Engine, Job};
 use crate::actors::messages::{Control, Reply, Request, UserCall};
 use crate::mach::RawMapping;
-use crate::object::{Consequence, Event, LockKind, Reference};
+use crate::object::{Consequence, Event, LockKind, ObjectState, PageRange, Prot, Reference};
 
 impl PagerWork {
     /// Takes in a call.
@@ -78,16 +78,25 @@ impl PagerWork {
                     wait,
                 });
             }
-            Request::Map { range, prot, reply } => {
-                let mapped = self.parts.engine.kernel().map(range, prot);
-                drop(reply.send(mapped));
-                self.turn(|_| ());
-            }
+            Request::Map { range, prot, reply } => self.map(range, prot, reply),
             Request::Shutdown { reply } => {
                 let extent = self.parts.backend.extent();
                 self.request(reply, true, |token| Event::Shutdown { token, extent });
             }
         }
+    }
+
+    /// Maps pages. What the user does next may need the object: where the kernel's `Init` is not yet
+    /// answered, they are told with the next look at what the kernel says.
+    fn map(&mut self, range: PageRange, prot: Prot, reply: Reply<super::Mapped>) {
+        let mapped = self.parts.engine.kernel().map(range, prot);
+        let early = self.parts.engine.object().state() == ObjectState::NotInit;
+        if early && mapped.is_ok() {
+            self.mapped.push((reply, mapped));
+        } else {
+            let _ = reply.send(mapped);
+        }
+        self.turn(|_| ());
     }
 
     /// Makes a request of the core and remembers who waits for it.

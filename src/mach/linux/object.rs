@@ -351,6 +351,10 @@ impl Kernel for LinuxObject {
         }
     }
 
+    fn settle(&mut self) {
+        self.fill_holes();
+    }
+
     fn reissue(&mut self) {
         self.say_again();
     }
