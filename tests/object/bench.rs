@@ -8,17 +8,17 @@ use actor_pager::object::{
     ShouldReturn,
 };
 
-pub const CONTROL: PortName = PortName(1);
-pub const PAGE: u64 = 4096;
+pub(crate) const CONTROL: PortName = PortName(1);
+pub(crate) const PAGE: u64 = 4096;
 
 /// The pages from `start` up to but not including `end`.
-pub fn range(start: u64, end: u64) -> PageRange {
+pub(crate) fn range(start: u64, end: u64) -> PageRange {
     PageRange::new(PageIndex(start), PageIndex(end))
 }
 
 /// An object of 16 pages whose store is asked for runs of 4 at most, and what it has said so far.
-pub struct Bench {
-    pub object: MemoryObject,
+pub(crate) struct Bench {
+    pub(crate) object: MemoryObject,
     seen: Vec<Effect>,
     reads: Vec<(OpId, PageRange)>,
     writes: Vec<(OpId, PageRange, DataId)>,
@@ -28,7 +28,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(policy: FailedPagePolicy, notify_on_evict: bool) -> Self {
+    pub(crate) fn new(policy: FailedPagePolicy, notify_on_evict: bool) -> Self {
         let mut options = ObjectOptions::new(PageSize::KIB_4);
         options.failed_page = policy;
         options.notify_on_evict = notify_on_evict;
@@ -46,29 +46,30 @@ impl Bench {
     }
 
     /// A bench whose kernel has said init.
-    pub fn ready() -> Self {
+    pub(crate) fn ready() -> Self {
         let mut bench = Self::new(FailedPagePolicy::SupplyKept, false);
         bench.init(CONTROL, PAGE);
         bench
     }
 
-    pub fn feed(&mut self, event: Event) -> Vec<Effect> {
+    pub(crate) fn feed(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.object.handle(event, &mut effects);
-        self.object.check_invariants().unwrap();
+        assert_eq!(self.object.check_invariants(), Ok(()));
         for effect in &effects {
-            match effect {
-                Effect::Read { op, range, .. } => self.reads.push((*op, *range)),
-                Effect::Write { op, range, data } => self.writes.push((*op, *range, *data)),
-                Effect::Unlock { op, .. } => self.unlocks.push(*op),
-                _ => {}
+            if let Effect::Read { op, range, .. } = effect {
+                self.reads.push((*op, *range))
+            } else if let Effect::Write { op, range, data } = effect {
+                self.writes.push((*op, *range, *data))
+            } else if let Effect::Unlock { op, .. } = effect {
+                self.unlocks.push(*op)
             }
         }
         self.seen.extend(effects.iter().cloned());
         effects
     }
 
-    pub fn init(&mut self, control: PortName, page_size: u64) -> Vec<Effect> {
+    pub(crate) fn init(&mut self, control: PortName, page_size: u64) -> Vec<Effect> {
         let name = PortName(control.0 + 1);
         self.feed(Event::Init {
             control,
@@ -77,7 +78,7 @@ impl Bench {
         })
     }
 
-    pub fn request(&mut self, page: u64, count: u64, access: Prot) -> Vec<Effect> {
+    pub(crate) fn request(&mut self, page: u64, count: u64, access: Prot) -> Vec<Effect> {
         self.feed(Event::DataRequest {
             control: CONTROL,
             offset: page * PAGE,
@@ -86,12 +87,12 @@ impl Bench {
         })
     }
 
-    pub fn resident(&mut self, page: u64) {
+    pub(crate) fn resident(&mut self, page: u64) {
         self.request(page, 1, Prot::READ_WRITE);
         self.read_all();
     }
 
-    pub fn returned(&mut self, page: u64, count: u64, dirty: bool, kernel_copy: bool) -> DataId {
+    pub(crate) fn returned(&mut self, page: u64, count: u64, dirty: bool, kernel_copy: bool) -> DataId {
         let data = self.new_data();
         self.feed(Event::DataReturn {
             control: CONTROL,
@@ -104,7 +105,7 @@ impl Bench {
         data
     }
 
-    pub fn unlock(&mut self, page: u64, count: u64) -> Vec<Effect> {
+    pub(crate) fn unlock(&mut self, page: u64, count: u64) -> Vec<Effect> {
         self.feed(Event::DataUnlock {
             control: CONTROL,
             offset: page * PAGE,
@@ -113,7 +114,7 @@ impl Bench {
         })
     }
 
-    pub fn offer(&mut self, page: u64, precious: bool, write_lock: bool) -> RequestToken {
+    pub(crate) fn offer(&mut self, page: u64, precious: bool, write_lock: bool) -> RequestToken {
         let (token, data) = (self.token(), self.new_data());
         self.feed(Event::Offer {
             token,
@@ -125,11 +126,11 @@ impl Bench {
         token
     }
 
-    pub fn lock(&mut self, kind: LockKind, page: u64, count: u64) -> RequestToken {
+    pub(crate) fn lock(&mut self, kind: LockKind, page: u64, count: u64) -> RequestToken {
         self.lock_event(kind, page, count, true)
     }
 
-    pub fn lock_without_waiting(&mut self, kind: LockKind, page: u64, count: u64) -> RequestToken {
+    pub(crate) fn lock_without_waiting(&mut self, kind: LockKind, page: u64, count: u64) -> RequestToken {
         self.lock_event(kind, page, count, false)
     }
 
@@ -145,7 +146,7 @@ impl Bench {
         token
     }
 
-    pub fn change(&mut self, may_cache: bool, wait: bool) -> RequestToken {
+    pub(crate) fn change(&mut self, may_cache: bool, wait: bool) -> RequestToken {
         let token = self.token();
         self.feed(Event::ChangeAttributes {
             token,
@@ -156,25 +157,25 @@ impl Bench {
         token
     }
 
-    pub fn confirm_change(&mut self, may_cache: bool) -> Vec<Effect> {
+    pub(crate) fn confirm_change(&mut self, may_cache: bool) -> Vec<Effect> {
         self.feed(Event::ChangeCompleted {
             may_cache,
             copy_strategy: CopyStrategy::None,
         })
     }
 
-    pub fn shutdown(&mut self, pages: u64) -> RequestToken {
+    pub(crate) fn shutdown(&mut self, pages: u64) -> RequestToken {
         let token = self.token();
         let extent = pages * PAGE;
         self.feed(Event::Shutdown { token, extent });
         token
     }
 
-    pub fn confirm(&mut self, page: u64, count: u64) -> Vec<Effect> {
+    pub(crate) fn confirm(&mut self, page: u64, count: u64) -> Vec<Effect> {
         self.confirm_as(CONTROL, page, count)
     }
 
-    pub fn confirm_as(&mut self, control: PortName, page: u64, count: u64) -> Vec<Effect> {
+    pub(crate) fn confirm_as(&mut self, control: PortName, page: u64, count: u64) -> Vec<Effect> {
         self.feed(Event::LockCompleted {
             control,
             offset: page * PAGE,
@@ -183,15 +184,15 @@ impl Bench {
     }
 
     /// Ends all reads well; gives the events, to be sent again.
-    pub fn read_all(&mut self) -> Vec<Event> {
+    pub(crate) fn read_all(&mut self) -> Vec<Event> {
         self.end_reads(Ok(false))
     }
 
-    pub fn read_locked(&mut self) {
+    pub(crate) fn read_locked(&mut self) {
         self.end_reads(Ok(true));
     }
 
-    pub fn fail_reads(&mut self, error: PageError) {
+    pub(crate) fn fail_reads(&mut self, error: PageError) {
         self.end_reads(Err(error));
     }
 
@@ -207,7 +208,7 @@ impl Bench {
     }
 
     /// Ends a part of the read `at`, counted from 0, among those in flight.
-    pub fn read_part(&mut self, at: usize, range: PageRange, result: Result<bool, PageError>) {
+    pub(crate) fn read_part(&mut self, at: usize, range: PageRange, result: Result<bool, PageError>) {
         let event = self.read_event(self.reads[at].0, range, result);
         self.feed(event);
     }
@@ -219,27 +220,27 @@ impl Bench {
     }
 
     /// Ends all writes well, also those that begin thereby.
-    pub fn write_all(&mut self) {
+    pub(crate) fn write_all(&mut self) {
         while !self.writes.is_empty() {
             self.write_one();
         }
     }
 
     /// Ends the oldest write well.
-    pub fn write_one(&mut self) {
+    pub(crate) fn write_one(&mut self) {
         let count = self.writes[0].1.len();
         self.write_partly(count, None);
     }
 
     /// Fails all writes that are in flight.
-    pub fn fail_writes(&mut self, error: PageError) {
+    pub(crate) fn fail_writes(&mut self, error: PageError) {
         while !self.writes.is_empty() {
             self.write_partly(0, Some(error));
         }
     }
 
     /// Ends the oldest write after `written` pages.
-    pub fn write_partly(&mut self, written: u64, error: Option<PageError>) {
+    pub(crate) fn write_partly(&mut self, written: u64, error: Option<PageError>) {
         let (op, range, data) = self.writes.remove(0);
         for page in range.iter().take(written as usize) {
             self.stored.insert(page.0, data);
@@ -247,117 +248,132 @@ impl Bench {
         self.feed(Event::PagesWritten { op, written, error });
     }
 
-    pub fn end_unlock(&mut self, result: Result<(), PageError>) {
+    pub(crate) fn end_unlock(&mut self, result: Result<(), PageError>) {
         let op = self.unlocks.remove(0);
         self.feed(Event::PagesUnlocked { op, result });
     }
 
-    pub fn new_data(&mut self) -> DataId {
+    pub(crate) fn new_data(&mut self) -> DataId {
         self.next += 1;
         DataId(self.next)
     }
 
-    pub fn token(&mut self) -> RequestToken {
+    pub(crate) fn token(&mut self) -> RequestToken {
         self.next += 1;
         RequestToken(u64::from(self.next))
     }
 
     /// The data that was last written for a page.
-    pub fn stored(&self, page: u64) -> Option<DataId> {
+    pub(crate) fn stored(&self, page: u64) -> Option<DataId> {
         self.stored.get(&page).copied()
     }
 
-    pub fn saw(&self, effect: &Effect) -> bool {
+    pub(crate) fn saw(&self, effect: &Effect) -> bool {
         self.seen.contains(effect)
     }
 
-    pub fn answer(&self, token: RequestToken) -> Option<Answer> {
-        self.seen.iter().rev().find_map(|effect| match effect {
-            Effect::Answer { token: t, answer } if *t == token => Some(answer.clone()),
-            _ => None,
+    pub(crate) fn answer(&self, token: RequestToken) -> Option<Answer> {
+        self.seen.iter().rev().find_map(|effect| {
+            if let Effect::Answer { token: t, answer } = effect
+                && *t == token
+            {
+                Some(answer.clone())
+            } else {
+                None
+            }
         })
     }
 
     /// The errors that the kernel was told since the last time, page by page.
-    pub fn errors(&mut self) -> Vec<(u64, PageError)> {
+    pub(crate) fn errors(&mut self) -> Vec<(u64, PageError)> {
         let mut errors = Vec::new();
-        self.seen.retain(|effect| match effect {
-            Effect::DataError {
+        self.seen.retain(|effect| {
+            if let Effect::DataError {
                 offset,
                 length,
                 error,
                 ..
-            } => {
+            } = effect
+            {
                 errors.extend((offset / PAGE..(offset + length) / PAGE).map(|page| (page, *error)));
                 false
+            } else {
+                true
             }
-            _ => true,
         });
         errors
     }
 
     /// The evictions that were told since the last time.
-    pub fn evicted(&mut self) -> Vec<u64> {
+    pub(crate) fn evicted(&mut self) -> Vec<u64> {
         let mut pages = Vec::new();
-        self.seen.retain(|effect| match effect {
-            Effect::NotifyEvict { range } => {
+        self.seen.retain(|effect| {
+            if let Effect::NotifyEvict { range } = effect {
                 pages.extend(range.iter().map(|page| page.0));
                 false
+            } else {
+                true
             }
-            _ => true,
         });
         pages
     }
 
     /// The lock requests since the last time: pages, what is to be returned, whether to flush.
-    pub fn lock_requests(&mut self) -> Vec<(PageRange, ShouldReturn, bool)> {
+    pub(crate) fn lock_requests(&mut self) -> Vec<(PageRange, ShouldReturn, bool)> {
         let mut requests = Vec::new();
-        self.seen.retain(|effect| match effect {
-            Effect::LockRequest {
+        self.seen.retain(|effect| {
+            if let Effect::LockRequest {
                 offset,
                 length,
                 should_return,
                 should_flush,
                 ..
-            } => {
+            } = effect
+            {
                 let pages = range(offset / PAGE, (offset + length) / PAGE);
                 requests.push((pages, *should_return, *should_flush));
                 false
+            } else {
+                true
             }
-            _ => true,
         });
         requests
     }
 
     /// The last supply of a page: to whom, and what.
-    pub fn supplied(&self, page: u64) -> Option<(PortName, DataId)> {
+    pub(crate) fn supplied(&self, page: u64) -> Option<(PortName, DataId)> {
         self.supply(page).map(|(control, data, _)| (control, data))
     }
 
-    pub fn supplied_precious(&self, page: u64) -> Option<bool> {
+    pub(crate) fn supplied_precious(&self, page: u64) -> Option<bool> {
         self.supply(page).map(|(_, _, precious)| precious)
     }
 
     fn supply(&self, page: u64) -> Option<(PortName, DataId, bool)> {
-        self.seen.iter().rev().find_map(|effect| match effect {
-            Effect::DataSupply {
+        self.seen.iter().rev().find_map(|effect| {
+            if let Effect::DataSupply {
                 control,
                 range,
                 data,
                 precious,
                 ..
-            } if range.contains(PageIndex(page)) => Some((*control, *data, *precious)),
-            _ => None,
+            } = effect
+                && range.contains(PageIndex(page))
+            {
+                Some((*control, *data, *precious))
+            } else {
+                None
+            }
         })
     }
 
     /// The runs that are being read.
-    pub fn reads(&self) -> Vec<PageRange> {
+    pub(crate) fn reads(&self) -> Vec<PageRange> {
         self.reads.iter().map(|(_, range)| *range).collect()
     }
 
     /// The runs that are being written.
-    pub fn writes(&self) -> Vec<PageRange> {
+    pub(crate) fn writes(&self) -> Vec<PageRange> {
         self.writes.iter().map(|(_, range, _)| *range).collect()
     }
 }

@@ -3,33 +3,33 @@
 use serde_json::Value;
 
 use super::canon::PAGE;
-use super::trace::{number, text_of};
+use super::trace::number;
 
 #[derive(Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     queue: Vec<Value>,
 }
 
 /// What a callback does when it is called.
 #[derive(Clone, Debug, Default)]
-pub struct Scripted {
-    pub hold: bool,
-    pub error: Option<String>,
-    pub data: Option<String>,
-    pub write_lock: bool,
+pub(crate) struct Scripted {
+    pub(crate) hold: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) data: Option<String>,
+    pub(crate) write_lock: bool,
     /// Bytes.
-    pub written: Option<u64>,
-    pub calls: Option<String>,
-    pub drops_weak: bool,
+    pub(crate) written: Option<u64>,
+    pub(crate) calls: Option<String>,
+    pub(crate) drops_weak: bool,
 }
 
 impl Answers {
-    pub fn extend(&mut self, answers: &[Value]) {
+    pub(crate) fn extend(&mut self, answers: &[Value]) {
         self.queue.extend_from_slice(answers);
     }
 
     /// The answer for this invocation: the first that fits is used up.
-    pub fn take(&mut self, kind: &str, what: &str, pager: &str, page: u64) -> Option<Scripted> {
+    pub(crate) fn take(&mut self, kind: &str, what: &str, pager: &str, page: u64) -> Option<Scripted> {
         let fits = |answer: &Value| {
             answer[kind] == what
                 && answer["pager"].as_str().is_none_or(|name| name == pager)
@@ -53,21 +53,16 @@ impl Answers {
         })
     }
 
-    pub fn callback(&mut self, what: &str, pager: &str, page: u64) -> Scripted {
+    pub(crate) fn callback(&mut self, what: &str, pager: &str, page: u64) -> Scripted {
         self.take("callback", what, pager, page).unwrap_or_default()
     }
 }
 
 /// The name of an error, as callers tell them apart.
-pub fn kind(error: &str) -> &'static str {
+pub(crate) fn kind(error: &str) -> &'static str {
     match error {
         "ENOSPC" => "ENOSPC",
         "EDQUOT" => "EDQUOT",
         _ => "EIO",
     }
-}
-
-/// The text of an optional field.
-pub fn field(json: &Value, name: &str) -> String {
-    text_of(&json[name])
 }

@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use super::trace::{number, text_of, texts, truth};
 
-pub const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 /// One event of a pager.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
-    pub pager: String,
-    pub what: What,
+pub(crate) struct Seen {
+    pub(crate) pager: String,
+    pub(crate) what: What,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub(crate) enum What {
     Ready {
         control: String,
         attributes: String,
@@ -91,7 +91,7 @@ impl fmt::Display for Seen {
 /// The events that a recorded event stands for: none if it is not compared.
 ///
 /// Where the event does not name its pager, it is that of the step whose thread made the event.
-pub fn recorded(event: &Value, owners: &BTreeMap<u64, String>) -> Vec<Seen> {
+pub(crate) fn recorded(event: &Value, owners: &BTreeMap<u64, String>) -> Vec<Seen> {
     let owner = owners.get(&number(&event["step"])).map_or("P0", String::as_str);
     let pager = match event["call"].as_str() {
         Some("inhibit_workers" | "resume_workers") => "P0",
@@ -163,7 +163,7 @@ fn kernel(event: &Value) -> Vec<What> {
 }
 
 /// Attributes as one text.
-pub fn attributes(json: &Value) -> String {
+pub(crate) fn attributes(json: &Value) -> String {
     let may_cache = truth(&json["may_cache"]);
     format!("may_cache={may_cache} copy={}", text_of(&json["copy_strategy"]))
 }

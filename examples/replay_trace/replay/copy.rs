@@ -10,7 +10,7 @@ use super::world::World;
 
 impl World {
     /// Faults the pages in, one after another, and copies.
-    pub fn copy(&mut self, pager: usize, step: u64, action: &Value) {
+    pub(crate) fn copy(&mut self, pager: usize, step: u64, action: &Value) {
         let (offset, length) = (number(&action["offset"]), number(&action["length"]));
         let access = if action["direction"] == "write" {
             "read|write"

@@ -12,7 +12,7 @@ use super::jobs::Job;
 use super::world::{Arrival, Confirms, PagerSim, World, copy_name};
 
 impl World {
-    pub fn carry_out(&mut self, pager: usize, thread: u64, effect: Effect) {
+    pub(crate) fn carry_out(&mut self, pager: usize, thread: u64, effect: Effect) {
         match effect {
             Effect::Read { .. }
             | Effect::Write { .. }
@@ -78,62 +78,60 @@ impl World {
     }
 
     fn begin_job(&mut self, pager: usize, thread: u64, effect: Effect) {
-        let (thread, job) = match effect {
-            Effect::Read { op, range, .. } => (
+        let (thread, job) = if let Effect::Read { op, range, .. } = effect {
+            (
                 self.asked_by(pager, range).unwrap_or(thread),
                 Job::Read { op, range },
-            ),
-            Effect::Write { op, range, data } => {
-                for page in range.iter() {
-                    self.forget_return(pager, data, page);
-                }
-                let owner = self.pagers[pager].memory[data.0 as usize].thread;
-                (owner, Job::Write { op, range, data })
+            )
+        } else if let Effect::Write { op, range, data } = effect {
+            for page in range.iter() {
+                self.forget_return(pager, data, page);
             }
-            Effect::Unlock { op, range } => {
-                let owner = self.unlocked_by(pager, range).unwrap_or(thread);
-                (owner, Job::Unlock { op, range })
-            }
-            Effect::NotifyEvict { range } => (thread, Job::Notify { range }),
-            _ => return,
+            let owner = self.pagers[pager].memory[data.0 as usize].thread;
+            (owner, Job::Write { op, range, data })
+        } else if let Effect::Unlock { op, range } = effect {
+            let owner = self.unlocked_by(pager, range).unwrap_or(thread);
+            (owner, Job::Unlock { op, range })
+        } else if let Effect::NotifyEvict { range } = effect {
+            (thread, Job::Notify { range })
+        } else {
+            return;
         };
         let thread = self.threads.entry(thread).or_default();
         thread.jobs.push_back((pager, job));
     }
 
     fn answer_kernel(&mut self, pager: usize, thread: u64, effect: Effect) {
-        match effect {
-            Effect::DataSupply {
-                control,
-                range,
-                data,
-                lock,
-                precious,
-            } => {
-                for page in range.iter() {
-                    self.supply(pager, thread, (control, lock, precious), data, page);
-                }
+        if let Effect::DataSupply {
+            control,
+            range,
+            data,
+            lock,
+            precious,
+        } = effect
+        {
+            for page in range.iter() {
+                self.supply(pager, thread, (control, lock, precious), data, page);
             }
-            Effect::DataError {
-                control,
-                offset,
-                length,
-                error,
-            } => {
-                let pages = PageSize::KIB_4.pages_around(offset, length).unwrap_or_default();
-                let control = self.port_name(control);
-                for page in pages.iter().take(64) {
-                    self.forget_request(pager, page);
-                    let what = What::Error {
-                        control: control.clone(),
-                        page: page.0,
-                        error: error_name(error).to_owned(),
-                    };
-                    self.see(pager, thread, what);
-                }
-                self.hold_kernel_call(pager, thread, "data_error", offset / PAGE);
+        } else if let Effect::DataError {
+            control,
+            offset,
+            length,
+            error,
+        } = effect
+        {
+            let pages = PageSize::KIB_4.pages_around(offset, length).unwrap_or_default();
+            let control = self.port_name(control);
+            for page in pages.iter().take(64) {
+                self.forget_request(pager, page);
+                let what = What::Error {
+                    control: control.clone(),
+                    page: page.0,
+                    error: error_name(error).to_owned(),
+                };
+                self.see(pager, thread, what);
             }
-            _ => {}
+            self.hold_kernel_call(pager, thread, "data_error", offset / PAGE);
         }
     }
 
@@ -261,7 +259,7 @@ impl World {
         }
     }
 
-    pub fn destroy_port(&mut self, pager: usize, thread: u64) {
+    pub(crate) fn destroy_port(&mut self, pager: usize, thread: u64) {
         if !std::mem::replace(&mut self.pagers[pager].port_destroyed, true) {
             self.see(pager, thread, What::PortDestroyed);
         }
@@ -328,7 +326,7 @@ impl PagerSim {
     }
 }
 
-pub fn error_name(error: PageError) -> &'static str {
+pub(crate) fn error_name(error: PageError) -> &'static str {
     match error {
         PageError::Io => "EIO",
         PageError::NoSpace => "ENOSPC",

@@ -7,7 +7,7 @@ use super::trace::Trace;
 use super::world::{ALL, PagerSim, World};
 
 /// Lets everything end that is held, then checks what must hold of every trace.
-pub fn finish(world: &mut World, rules: &Rules, trace: &Trace) -> Result<(), String> {
+pub(crate) fn finish(world: &mut World, rules: &Rules, trace: &Trace) -> Result<(), String> {
     if rules.apart.is_none() && !trace.undefined {
         compare_stores(world, trace)?;
     }

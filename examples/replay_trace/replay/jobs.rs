@@ -12,7 +12,7 @@ use super::world::World;
 
 /// Something a thread was asked to do.
 #[derive(Clone, Debug)]
-pub enum Job {
+pub(crate) enum Job {
     Read {
         op: OpId,
         range: PageRange,
@@ -33,7 +33,7 @@ pub enum Job {
 
 /// A callback that was called and has not returned.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     what: &'static str,
     page: u64,
     answer: Scripted,
@@ -41,32 +41,32 @@ pub struct Running {
 
 /// A thread of the original: named by its step.
 #[derive(Default)]
-pub struct Thread {
-    pub jobs: VecDeque<(usize, Job)>,
-    pub running: Option<Running>,
-    pub held: bool,
-    pub waits_for_call: bool,
+pub(crate) struct Thread {
+    pub(crate) jobs: VecDeque<(usize, Job)>,
+    pub(crate) running: Option<Running>,
+    pub(crate) held: bool,
+    pub(crate) waits_for_call: bool,
     /// What it did since it was held right after a call of the kernel.
-    pub unseen: Option<Vec<Seen>>,
+    pub(crate) unseen: Option<Vec<Seen>>,
     /// It holds a reference to this pager while it works.
-    pub works_on: Option<usize>,
+    pub(crate) works_on: Option<usize>,
     outcomes: Vec<(u64, Option<String>)>,
 }
 
 /// Something that waits for a release step.
-pub struct Held {
-    pub kind: &'static str,
-    pub what: String,
-    pub pager: usize,
-    pub page: u64,
-    pub thread: u64,
+pub(crate) struct Held {
+    pub(crate) kind: &'static str,
+    pub(crate) what: String,
+    pub(crate) pager: usize,
+    pub(crate) page: u64,
+    pub(crate) thread: u64,
     /// The message that was held, with the step it came with.
-    pub message: Option<serde_json::Value>,
+    pub(crate) message: Option<serde_json::Value>,
 }
 
 impl World {
     /// Lets a thread do one thing; false if it cannot.
-    pub fn step_thread(&mut self, id: u64) -> bool {
+    pub(crate) fn step_thread(&mut self, id: u64) -> bool {
         let Some(thread) = self.threads.get_mut(&id) else {
             return false;
         };
@@ -295,7 +295,7 @@ impl World {
     }
 
     /// Ends a thread that has nothing left to do.
-    pub fn finish_thread(&mut self, id: u64) -> bool {
+    pub(crate) fn finish_thread(&mut self, id: u64) -> bool {
         let Some(thread) = self.threads.get(&id) else {
             return false;
         };
@@ -319,7 +319,7 @@ impl World {
     }
 
     /// The thread made a call that the script holds: what it does next is not seen until the release.
-    pub fn hold_kernel_call(&mut self, pager: usize, thread: u64, call: &str, page: u64) {
+    pub(crate) fn hold_kernel_call(&mut self, pager: usize, thread: u64, call: &str, page: u64) {
         let name = self.pagers[pager].name.clone();
         let scripted = self.answers.take("kernel_call", call, &name, page);
         if !scripted.is_some_and(|answer| answer.hold) {

@@ -1,17 +1,16 @@
 //! What a step does: messages of the kernel, calls of the user, releases.
 
-use actor_pager::object::{Consequence, Event, LockKind, PageIndex, Prot, Reference};
+use actor_pager::object::{Consequence, Event, Prot, Reference};
 use serde_json::Value;
 
 use super::canon::{PAGE, What};
-use super::effects::error_name;
 use super::jobs::Held;
 use super::trace::{number, text_of, texts, truth};
 use super::world::{Arrival, Confirms, PagerSim, World, copy_strategy};
 
 impl World {
     /// Does what a step says, then lets everything run.
-    pub fn act(&mut self, step: u64, action: &Value) {
+    pub(crate) fn act(&mut self, step: u64, action: &Value) {
         self.act_one(step, action);
         self.run();
         self.confirm_unasked();
@@ -91,7 +90,7 @@ impl World {
     }
 
     /// A message was received: it is handled now, unless the script holds it.
-    pub fn begin_message(&mut self, pager: usize, step: u64, action: &Value) {
+    pub(crate) fn begin_message(&mut self, pager: usize, step: u64, action: &Value) {
         let op = text_of(&action["op"]);
         self.pagers[pager].references.add(Reference::Work);
         let thread = self.threads.entry(step).or_default();
@@ -214,7 +213,7 @@ impl World {
     }
 
     /// The kernel confirms what the original would not have asked it to, once it is its turn.
-    pub fn confirm_unasked(&mut self) {
+    pub(crate) fn confirm_unasked(&mut self) {
         for pager in 0..self.pagers.len() {
             let waits = &self.pagers[pager].confirmations;
             let first = |at: &usize| {
@@ -245,12 +244,12 @@ impl World {
         self.drop_reference(pager, step, Reference::SendRights);
     }
 
-    pub fn drop_reference(&mut self, pager: usize, step: u64, reference: Reference) {
+    pub(crate) fn drop_reference(&mut self, pager: usize, step: u64, reference: Reference) {
         let consequence = self.pagers[pager].references.drop_one(reference);
         self.follow(pager, step, consequence.unwrap_or(Consequence::None));
     }
 
-    fn follow(&mut self, pager: usize, step: u64, consequence: Consequence) {
+    pub(crate) fn follow(&mut self, pager: usize, step: u64, consequence: Consequence) {
         match consequence {
             Consequence::None => {}
             Consequence::DropWeak => {
@@ -267,107 +266,6 @@ impl World {
                 self.see(pager, step, What::Freed);
             }
         }
-    }
-
-    fn user_call(&mut self, pager: usize, step: u64, op: &str, action: &Value) {
-        let (mut offset, mut length) = (number(&action["offset"]), number(&action["length"]));
-        if matches!(op, "sync" | "flush" | "return") {
-            (offset, length) = self.extent;
-        }
-        let wait = truth(&action["wait"]);
-        let lock = match op {
-            "sync" | "sync_some" => Some(LockKind::Sync),
-            "flush" | "flush_some" => Some(LockKind::Flush),
-            "return" | "return_some" => Some(LockKind::Return),
-            _ => None,
-        };
-        if let Some(kind) = lock {
-            if kind == LockKind::Flush {
-                let pages = offset / PAGE..offset.saturating_add(length).div_ceil(PAGE);
-                self.pagers[pager].flushed.extend(pages.take(4096));
-            }
-            let token = self.token(pager, op, step);
-            let event = Event::Lock {
-                token,
-                kind,
-                offset,
-                length,
-                wait,
-            };
-            return self.feed(pager, step, event);
-        }
-        self.other_call(pager, step, op, action);
-    }
-
-    fn other_call(&mut self, pager: usize, step: u64, op: &str, action: &Value) {
-        let returned = |result: &str| What::Returned {
-            call: op.to_owned(),
-            step,
-            result: result.to_owned(),
-        };
-        match op {
-            "offer_page" => self.offer(pager, step, action),
-            "change_attributes" => {
-                let token = self.token(pager, op, step);
-                let event = Event::ChangeAttributes {
-                    token,
-                    may_cache: truth(&action["may_cache"]),
-                    copy_strategy: copy_strategy(&text_of(&action["copy_strategy"])),
-                    wait: truth(&action["wait"]),
-                };
-                self.feed(pager, step, event);
-            }
-            "shutdown" => {
-                let token = self.token(pager, op, step);
-                self.pagers[pager].shutting_down = true;
-                let extent = self.extent.0 + self.extent.1;
-                self.feed(pager, step, Event::Shutdown { token, extent });
-            }
-            "get_error" => {
-                let page = PageIndex(number(&action["offset"]) / PAGE);
-                let error = self.pagers[pager].object.page_error(page);
-                self.see(pager, step, returned(error.map_or("success", error_name)));
-            }
-            "get_port" => {
-                self.pagers[pager].references.add(Reference::SendRights);
-            }
-            "memcpy" => self.copy(pager, step, action),
-            "ports_ref" => {
-                self.pagers[pager].references.add(Reference::User);
-                self.see(pager, step, returned(""));
-            }
-            "ports_ref_weak" => {
-                self.pagers[pager].references.add_weak();
-                self.see(pager, step, returned(""));
-            }
-            "ports_deref" => {
-                self.drop_reference(pager, step, Reference::User);
-                self.see(pager, step, returned(""));
-            }
-            "ports_deref_weak" => {
-                let consequence = self.pagers[pager].references.drop_weak();
-                self.follow(pager, step, consequence.unwrap_or(Consequence::None));
-                self.see(pager, step, returned(""));
-            }
-            _ => {}
-        }
-    }
-
-    fn offer(&mut self, pager: usize, step: u64, action: &Value) {
-        let token = self.token(pager, "offer_page", step);
-        let offset = number(&action["offset"]);
-        let tags = vec![text_of(&action["data"])];
-        self.offered.extend(tags.iter().cloned());
-        self.pagers[pager].offered.extend(tags.iter().cloned());
-        let data = self.pagers[pager].new_memory(offset / PAGE, tags, step, false);
-        let event = Event::Offer {
-            token,
-            offset,
-            data,
-            precious: truth(&action["precious"]),
-            write_lock: truth(&action["write_lock"]),
-        };
-        self.feed(pager, step, event);
     }
 
     fn release_step(&mut self, action: &Value) {
@@ -392,7 +290,7 @@ impl World {
     }
 
     /// Lets something that is held go on.
-    pub fn let_go(&mut self, held: Held) {
+    pub(crate) fn let_go(&mut self, held: Held) {
         if let Some(action) = &held.message {
             return self.handle_message(held.pager, held.thread, action);
         }
@@ -420,7 +318,7 @@ impl PagerSim {
     }
 
     /// True while something of this step waits for its turn.
-    pub fn waits_for(&self, step: u64) -> bool {
+    pub(crate) fn waits_for(&self, step: u64) -> bool {
         self.arrivals.values().flatten().any(|arrival| match arrival {
             Arrival::Request(thread) | Arrival::Unlock(thread) => *thread == step,
             Arrival::Return(data) => self.memory[data.0 as usize].thread == step,

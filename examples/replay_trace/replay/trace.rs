@@ -5,37 +5,37 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// A recording of the original library.
-pub struct Trace {
-    pub name: String,
-    pub defect: bool,
-    pub undefined: bool,
+pub(crate) struct Trace {
+    pub(crate) name: String,
+    pub(crate) defect: bool,
+    pub(crate) undefined: bool,
     /// Thread schedules with another outcome were seen.
-    pub unsteady: bool,
-    pub legal_kernel: bool,
-    pub workers: bool,
-    pub bulk: bool,
-    pub notify_on_evict: bool,
-    pub may_cache: bool,
-    pub copy_strategy: String,
-    pub extent: (u64, u64),
-    pub store: Vec<(u64, String)>,
-    pub end_store: Option<Vec<(u64, String)>>,
-    pub steps: Vec<Step>,
+    pub(crate) unsteady: bool,
+    pub(crate) legal_kernel: bool,
+    pub(crate) workers: bool,
+    pub(crate) bulk: bool,
+    pub(crate) notify_on_evict: bool,
+    pub(crate) may_cache: bool,
+    pub(crate) copy_strategy: String,
+    pub(crate) extent: (u64, u64),
+    pub(crate) store: Vec<(u64, String)>,
+    pub(crate) end_store: Option<Vec<(u64, String)>>,
+    pub(crate) steps: Vec<Step>,
     /// The pager of each step.
-    pub owners: BTreeMap<u64, String>,
+    pub(crate) owners: BTreeMap<u64, String>,
 }
 
 /// One step: what is scripted, what is done, and what the original did then.
-pub struct Step {
-    pub number: u64,
-    pub answers: Vec<Value>,
-    pub action: Value,
-    pub then: Vec<Value>,
+pub(crate) struct Step {
+    pub(crate) number: u64,
+    pub(crate) answers: Vec<Value>,
+    pub(crate) action: Value,
+    pub(crate) then: Vec<Value>,
 }
 
 impl Trace {
     /// Reads a trace; says what is wrong with it otherwise.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let json: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         let name = json["name"].as_str().ok_or("the trace has no name")?.to_owned();
         let steps = json["steps"].as_array().ok_or("the trace has no steps")?;
@@ -86,22 +86,22 @@ fn pages(json: &Value) -> Option<Vec<(u64, String)>> {
 }
 
 /// A truth value, written as a number in places.
-pub fn truth(json: &Value) -> bool {
+pub(crate) fn truth(json: &Value) -> bool {
     json.as_bool().unwrap_or_else(|| json.as_i64().unwrap_or(0) != 0)
 }
 
 /// A number; 0 if there is none.
-pub fn number(json: &Value) -> u64 {
+pub(crate) fn number(json: &Value) -> u64 {
     json.as_u64().unwrap_or(0)
 }
 
 /// A text; empty if there is none.
-pub fn text_of(json: &Value) -> String {
+pub(crate) fn text_of(json: &Value) -> String {
     json.as_str().unwrap_or_default().to_owned()
 }
 
 /// A list of texts.
-pub fn texts(json: &Value) -> Vec<String> {
+pub(crate) fn texts(json: &Value) -> Vec<String> {
     json.as_array()
         .map(|list| list.iter().map(text_of).collect())
         .unwrap_or_default()

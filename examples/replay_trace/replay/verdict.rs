@@ -9,17 +9,17 @@ use super::trace::{Step, Trace};
 use super::world::World;
 
 /// The outcome of one replay.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The trace's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The differences that are by design: names of rows of docs/differences.md.
-    pub rows: BTreeSet<Rule>,
+    pub(crate) rows: BTreeSet<Rule>,
     /// What differs otherwise; empty for a pass.
-    pub differs: Option<String>,
+    pub(crate) differs: Option<String>,
 }
 
 /// Replays the trace in `text`.
-pub fn replay(text: &str) -> Result<Outcome, String> {
+pub(crate) fn replay(text: &str) -> Result<Outcome, String> {
     let trace = Trace::parse(text)?;
     let mut world = World::new(&trace);
     let mut rules = Rules::new(&trace);
@@ -64,7 +64,7 @@ fn compare(world: &mut World, rules: &mut Rules, trace: &Trace, step: &Step) -> 
 }
 
 /// Takes out what is in both.
-pub fn cancel(expected: &mut Vec<Seen>, got: &mut Vec<Seen>) {
+pub(crate) fn cancel(expected: &mut Vec<Seen>, got: &mut Vec<Seen>) {
     expected.retain(|seen| match got.iter().position(|other| other == seen) {
         Some(at) => {
             got.remove(at);

@@ -14,21 +14,21 @@ use super::jobs::{Held, Thread};
 use super::trace::Trace;
 
 /// Page memory that the core names.
-pub struct Memory {
-    pub first: u64,
-    pub tags: Vec<String>,
+pub(crate) struct Memory {
+    pub(crate) first: u64,
+    pub(crate) tags: Vec<String>,
     /// The step that the data came with.
-    pub thread: u64,
+    pub(crate) thread: u64,
     /// It came from the kernel or a user, not from a read.
-    pub returned: bool,
+    pub(crate) returned: bool,
     /// Pages that were neither supplied nor released nor handed back yet.
-    pub left: BTreeSet<u64>,
+    pub(crate) left: BTreeSet<u64>,
     /// Outcomes of writes that were tried and not yet asked for.
-    pub outcomes: BTreeMap<u64, Option<String>>,
+    pub(crate) outcomes: BTreeMap<u64, Option<String>>,
 }
 
 /// Something that waits for its turn on a page, as the kernel sent it.
-pub enum Arrival {
+pub(crate) enum Arrival {
     Request(u64),
     Unlock(u64),
     Return(DataId),
@@ -36,7 +36,7 @@ pub enum Arrival {
 
 /// How the confirmation of a lock request is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirms {
+pub(crate) enum Confirms {
     /// As it is.
     One,
     /// Twice: the original's shutdown asks twice.
@@ -46,76 +46,76 @@ pub enum Confirms {
 }
 
 /// One pager with its surroundings.
-pub struct PagerSim {
-    pub name: String,
-    pub object: MemoryObject,
-    pub references: References,
-    pub store: BTreeMap<u64, String>,
-    pub memory: Vec<Memory>,
-    pub arrivals: BTreeMap<u64, VecDeque<Arrival>>,
+pub(crate) struct PagerSim {
+    pub(crate) name: String,
+    pub(crate) object: MemoryObject,
+    pub(crate) references: References,
+    pub(crate) store: BTreeMap<u64, String>,
+    pub(crate) memory: Vec<Memory>,
+    pub(crate) arrivals: BTreeMap<u64, VecDeque<Arrival>>,
     /// Lock requests that the kernel will confirm: offset, length, and how that is recorded.
-    pub confirmations: Vec<(u64, u64, Confirms)>,
+    pub(crate) confirmations: Vec<(u64, u64, Confirms)>,
     /// Calls that have not returned: name and step.
-    pub calls: BTreeMap<RequestToken, (String, u64)>,
-    pub inbox: VecDeque<(u64, Value)>,
-    pub handling: Option<u64>,
-    pub port_destroyed: bool,
+    pub(crate) calls: BTreeMap<RequestToken, (String, u64)>,
+    pub(crate) inbox: VecDeque<(u64, Value)>,
+    pub(crate) handling: Option<u64>,
+    pub(crate) port_destroyed: bool,
     /// The newest data of each page that the kernel returned, in order.
-    pub returned: BTreeMap<u64, Vec<String>>,
+    pub(crate) returned: BTreeMap<u64, Vec<String>>,
     /// Pages whose last write failed, and those that were written well after that.
-    pub bad: BTreeSet<u64>,
-    pub healed: BTreeSet<u64>,
-    pub shutting_down: bool,
+    pub(crate) bad: BTreeSet<u64>,
+    pub(crate) healed: BTreeSet<u64>,
+    pub(crate) shutting_down: bool,
     /// What a shutdown handed back.
-    pub handed_back: BTreeMap<u64, String>,
+    pub(crate) handed_back: BTreeMap<u64, String>,
     /// Attribute changes that the kernel has not confirmed.
-    pub attribute_confirmations: Vec<(bool, CopyStrategy)>,
+    pub(crate) attribute_confirmations: Vec<(bool, CopyStrategy)>,
     /// Pages whose last unlock was refused.
-    pub refused: BTreeSet<u64>,
+    pub(crate) refused: BTreeSet<u64>,
     /// Pages of which an unlock was granted.
-    pub unlocked: BTreeSet<u64>,
+    pub(crate) unlocked: BTreeSet<u64>,
     /// Tags of the pages that users offered.
-    pub offered: BTreeSet<String>,
+    pub(crate) offered: BTreeSet<String>,
     /// Pages that a flush was asked to drop.
-    pub flushed: BTreeSet<u64>,
+    pub(crate) flushed: BTreeSet<u64>,
 }
 
 /// Everything of one replay.
-pub struct World {
-    pub pagers: Vec<PagerSim>,
-    pub ports: Vec<String>,
-    pub answers: Answers,
-    pub threads: BTreeMap<u64, Thread>,
-    pub held: Vec<Held>,
-    pub log: Vec<Seen>,
-    pub bulk: bool,
-    pub workers: bool,
-    pub started: bool,
-    pub inhibited: Option<u64>,
-    pub inhibit_done: bool,
-    pub late: Vec<(usize, u64, Value)>,
-    pub extent: (u64, u64),
-    pub options: ObjectOptions,
-    pub first_store: BTreeMap<u64, String>,
+pub(crate) struct World {
+    pub(crate) pagers: Vec<PagerSim>,
+    pub(crate) ports: Vec<String>,
+    pub(crate) answers: Answers,
+    pub(crate) threads: BTreeMap<u64, Thread>,
+    pub(crate) held: Vec<Held>,
+    pub(crate) log: Vec<Seen>,
+    pub(crate) bulk: bool,
+    pub(crate) workers: bool,
+    pub(crate) started: bool,
+    pub(crate) inhibited: Option<u64>,
+    pub(crate) inhibit_done: bool,
+    pub(crate) late: Vec<(usize, u64, Value)>,
+    pub(crate) extent: (u64, u64),
+    pub(crate) options: ObjectOptions,
+    pub(crate) first_store: BTreeMap<u64, String>,
     /// Why messages and calls of this step were refused.
-    pub refused: Vec<Refusal>,
+    pub(crate) refused: Vec<Refusal>,
     /// Tags of the pages that users offered.
-    pub offered: BTreeSet<String>,
+    pub(crate) offered: BTreeSet<String>,
     /// Pages whose data was kept at some time, by tag.
-    pub kept_once: BTreeSet<String>,
+    pub(crate) kept_once: BTreeSet<String>,
     /// What broke an invariant of the replay.
-    pub broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
     next_token: u64,
 }
 
 /// Every page there can be.
-pub const ALL: PageRange = PageRange::new(PageIndex(0), PageIndex(u64::MAX));
+pub(crate) const ALL: PageRange = PageRange::new(PageIndex(0), PageIndex(u64::MAX));
 
 /// As many objects as the original's workers handle at once.
 const WORKERS: usize = 10;
 
 impl World {
-    pub fn new(trace: &Trace) -> Self {
+    pub(crate) fn new(trace: &Trace) -> Self {
         let mut options = ObjectOptions::new(PageSize::KIB_4);
         options.may_cache = trace.may_cache;
         options.copy_strategy = copy_strategy(&trace.copy_strategy);
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    pub fn create(&mut self, name: &str) {
+    pub(crate) fn create(&mut self, name: &str) {
         self.pagers.push(PagerSim {
             name: name.to_owned(),
             object: MemoryObject::new(self.options),
@@ -172,12 +172,12 @@ impl World {
         });
     }
 
-    pub fn pager(&self, action: &Value) -> Option<usize> {
+    pub(crate) fn pager(&self, action: &Value) -> Option<usize> {
         let name = action["pager"].as_str().unwrap_or("P0");
         self.pagers.iter().position(|pager| pager.name == name)
     }
 
-    pub fn port(&mut self, name: &str) -> PortName {
+    pub(crate) fn port(&mut self, name: &str) -> PortName {
         let at = self
             .ports
             .iter()
@@ -189,11 +189,11 @@ impl World {
         PortName(at as u64)
     }
 
-    pub fn port_name(&self, port: PortName) -> String {
+    pub(crate) fn port_name(&self, port: PortName) -> String {
         self.ports.get(port.0 as usize).cloned().unwrap_or_default()
     }
 
-    pub fn token(&mut self, pager: usize, call: &str, step: u64) -> RequestToken {
+    pub(crate) fn token(&mut self, pager: usize, call: &str, step: u64) -> RequestToken {
         self.next_token += 1;
         let token = RequestToken(self.next_token);
         self.pagers[pager].calls.insert(token, (call.to_owned(), step));
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// Notes an event of a thread; a thread that is held is not seen to go on.
-    pub fn see(&mut self, pager: usize, thread: u64, what: What) {
+    pub(crate) fn see(&mut self, pager: usize, thread: u64, what: What) {
         let pager = self.pagers[pager].name.clone();
         let seen = Seen { pager, what };
         match self
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Feeds the core one event and carries its effects out, as thread `thread`.
-    pub fn feed(&mut self, pager: usize, thread: u64, event: Event) {
+    pub(crate) fn feed(&mut self, pager: usize, thread: u64, event: Event) {
         let mut effects = Vec::new();
         self.pagers[pager].object.handle(event, &mut effects);
         if let Err(broken) = self.pagers[pager].object.check_invariants() {
@@ -237,7 +237,7 @@ impl World {
     }
 
     /// Lets everything run that can.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         loop {
             let mut moved = self.deliver_some();
             let threads: Vec<u64> = self.threads.keys().copied().collect();
@@ -288,7 +288,7 @@ impl World {
         true
     }
 
-    pub fn see_return(&mut self, step: u64, call: &str, result: &str) {
+    pub(crate) fn see_return(&mut self, step: u64, call: &str, result: &str) {
         self.log.push(Seen {
             pager: "P0".to_owned(),
             what: What::Returned {
@@ -301,7 +301,13 @@ impl World {
 }
 
 impl PagerSim {
-    pub fn new_memory(&mut self, first: u64, tags: Vec<String>, thread: u64, returned: bool) -> DataId {
+    pub(crate) fn new_memory(
+        &mut self,
+        first: u64,
+        tags: Vec<String>,
+        thread: u64,
+        returned: bool,
+    ) -> DataId {
         let left = (first..first + tags.len() as u64).collect();
         self.memory.push(Memory {
             first,
@@ -314,34 +320,34 @@ impl PagerSim {
         DataId(self.memory.len() as u32 - 1)
     }
 
-    pub fn tag(&self, data: DataId, page: PageIndex) -> String {
+    pub(crate) fn tag(&self, data: DataId, page: PageIndex) -> String {
         let memory = &self.memory[data.0 as usize];
         let at = page.0.wrapping_sub(memory.first) as usize;
         memory.tags.get(at).cloned().unwrap_or_default()
     }
 
     /// A page of memory goes where it ends: once only.
-    pub fn end_page(&mut self, data: DataId, page: PageIndex) -> bool {
+    pub(crate) fn end_page(&mut self, data: DataId, page: PageIndex) -> bool {
         self.memory[data.0 as usize].left.remove(&page.0)
     }
 
     /// Pages of which the core knows something.
-    pub fn known(&self) -> Vec<u64> {
+    pub(crate) fn known(&self) -> Vec<u64> {
         let mut pages = Vec::new();
         self.object.known_pages(ALL, &mut pages);
         pages.into_iter().map(|page| page.0).collect()
     }
 
-    pub fn is_busy(&self, page: u64) -> bool {
+    pub(crate) fn is_busy(&self, page: u64) -> bool {
         self.object.page_state(PageIndex(page)).is_busy()
     }
 
     /// What is stored was offered by a user.
-    pub fn offered_stored(&self, page: u64) -> bool {
+    pub(crate) fn offered_stored(&self, page: u64) -> bool {
         self.offered.contains(&self.stored(page))
     }
 
-    pub fn stored(&self, page: u64) -> String {
+    pub(crate) fn stored(&self, page: u64) -> String {
         self.store
             .get(&page)
             .cloned()
@@ -349,7 +355,7 @@ impl PagerSim {
     }
 }
 
-pub fn copy_strategy(name: &str) -> CopyStrategy {
+pub(crate) fn copy_strategy(name: &str) -> CopyStrategy {
     match name {
         "CALL" => CopyStrategy::Call,
         "DELAY" => CopyStrategy::Delay,
@@ -358,7 +364,7 @@ pub fn copy_strategy(name: &str) -> CopyStrategy {
     }
 }
 
-pub fn copy_name(strategy: CopyStrategy) -> &'static str {
+pub(crate) fn copy_name(strategy: CopyStrategy) -> &'static str {
     match strategy {
         CopyStrategy::None => "NONE",
         CopyStrategy::Call => "CALL",
