@@ -1,6 +1,6 @@
 //! What may happen in one step.
 
-use actor_pager::actors::engine::Copy;
+use actor_pager::actors::engine::{Copy, Job};
 use actor_pager::backend::PageBuffer;
 use actor_pager::mach::{PageData, Upcall};
 use actor_pager::object::{
@@ -82,10 +82,22 @@ impl Simulation {
         let (lock_reads, inline) = (self.rng.chance(20), self.rng.chance(20));
         self.tell(|| format!("store: {job:?} {fate:?}"));
         self.store.next_call(fate, lock_reads, false);
+        self.note_write(&job, fate);
         let report = job.run(&*self.store, PageSize::KIB_4);
         self.counts.jobs += 1;
         self.store.next_call(Fate::Succeeds, lock_reads, inline);
         self.engine.job_done(report.done);
+    }
+
+    /// What a failed write leaves of pages that were flushed meanwhile is what counts.
+    fn note_write(&mut self, job: &Job, fate: Fate) {
+        if let Job::Write { range, .. } = job {
+            for page in range.iter() {
+                if self.flushed.remove(&page) && fate != Fate::Succeeds {
+                    self.client.forget(PageRange::single(page));
+                }
+            }
+        }
     }
 
     fn pressure(&mut self) {
@@ -112,6 +124,7 @@ impl Simulation {
             // store then, perhaps half a page of it, is what counts.
             let pages = PageRange::with_len(PageIndex(offset / PAGE as u64), length / PAGE as u64);
             self.client.forget(pages);
+            self.flushed.extend(pages.iter());
         }
         if wait && self.rng.chance(30) {
             self.engine.make_durable(token);
