@@ -115,7 +115,7 @@ impl Simulation {
             0..3 => LockKind::Sync,
             3 => LockKind::Flush,
             4..6 => LockKind::Return,
-            6..8 if std::env::var_os("NO_OFFER").is_none() => return self.offer(token, offset),
+            6..8 => return self.offer(token, offset),
             _ => return self.change(token, wait),
         };
         self.tell(|| format!("user: {kind:?} {offset:#x}+{length:#x} wait={wait} {token:?}"));
@@ -141,6 +141,11 @@ impl Simulation {
     /// A user offers what the page holds anyway: the newest that the pager was given.
     fn offer(&mut self, token: RequestToken, offset: u64) {
         let page = PageIndex(offset / PAGE as u64);
+        if self.client.awaited().contains(&page) {
+            // It would cross the request: the protocol cannot tell which supply answered it.
+            self.waiting.remove(&token);
+            return;
+        }
         let bytes = self.client.expected(page).or_else(|| self.store.page(page));
         let mut buffer = PageBuffer::zeroed(PAGE);
         buffer.copy_from_slice(&bytes.unwrap_or_else(|| vec![0; PAGE]));
