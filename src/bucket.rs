@@ -96,7 +96,8 @@ impl BucketBuilder {
 /// The kernel of the system this was built for.
 #[cfg(target_os = "linux")]
 fn system_kernel(resident_limit: Option<u64>) -> Result<Arc<dyn KernelHost>, StartError> {
-    use crate::mach::linux::{LinuxHost, LinuxOptions};
+    use crate::mach::linux::{LinuxHost, LinuxOptions, lift_limits};
+    lift_limits();
     let options = LinuxOptions {
         resident_limit,
         ..LinuxOptions::default()

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
+use tokio::sync::oneshot;
 
 use super::engine::panic_text;
 use super::events::EventSink;
-use super::local::{is_bucket_thread, mark_bucket_thread};
+use super::local::{block_on, is_bucket_thread, mark_bucket_thread};
+use super::messages::BucketCall;
 use super::pool::BackendPool;
 use super::registry::SharedRegistry;
 use super::supervisor::{BucketSupervisor, Watch};
@@ -126,14 +128,50 @@ impl House {
 }
 
 impl Drop for House {
+    /// Lets the pagers that are left write back, then ends all threads.
     fn drop(&mut self) {
+        let closing = Closing {
+            supervisor: self.supervisor.clone(),
+            pool: self.pool.clone(),
+            arbiters: self.arbiters.clone(),
+            system: self.system.clone(),
+            thread: self.thread.take(),
+        };
+        if is_bucket_thread(self.bucket) {
+            // One of the bucket's own threads holds the last reference: it cannot wait for itself.
+            let closed = thread::Builder::new().spawn(move || closing.close());
+            if let Err(error) = closed {
+                tracing::error!(%error, "a bucket's threads cannot be ended");
+            }
+        } else {
+            closing.close();
+        }
+    }
+}
+
+/// What it takes to end a bucket's threads.
+struct Closing {
+    supervisor: Addr<BucketSupervisor>,
+    pool: BackendPool,
+    arbiters: Arbiters,
+    system: System,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Closing {
+    fn close(self) {
+        let (reply, answer) = oneshot::channel();
+        self.supervisor.do_send(BucketCall::Shutdown { reply });
+        match block_on(answer) {
+            Ok(failed) if !failed.is_empty() => {
+                tracing::error!(?failed, "these pagers end with pages that could not be written");
+            }
+            Ok(_) | Err(_) => {}
+        }
         self.pool.close();
         self.arbiters.stop();
         self.system.stop();
-        // One of the bucket's own threads may hold the last reference: it cannot wait for itself.
-        if let Some(thread) = self.thread.take()
-            && !is_bucket_thread(self.bucket)
-        {
+        if let Some(thread) = self.thread {
             let _ = thread.join();
         }
     }

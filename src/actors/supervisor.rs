@@ -143,7 +143,10 @@ impl BucketSupervisor {
 async fn shut_down(asked: Vec<(Arc<PagerCell>, oneshot::Receiver<Outcome>)>, reply: Reply<Vec<String>>) {
     let mut failed = Vec::new();
     for (cell, answer) in asked {
-        if !matches!(answer.await, Ok(Outcome::Answer(Answer::Done | Answer::ShutDown))) {
+        // No answer means that the pager ended by itself: it does so only when all is stored.
+        if let Ok(outcome) = answer.await
+            && !matches!(outcome, Outcome::Answer(Answer::Done | Answer::ShutDown))
+        {
             failed.push(cell.name.clone());
         }
     }

@@ -1,6 +1,7 @@
 //! A pager's work: its engine, the users who wait, and what is under way in the store.
 
 mod calls;
+mod farewell;
 mod recovery;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,8 +32,17 @@ enum Waiting {
         again: Option<Event>,
     },
     Copied(Reply<Copied>),
-    /// The pager itself: it writes back because nobody holds it any more.
-    Farewell,
+    /// The pager itself: it writes back, then shuts down, because nobody holds it any more.
+    Farewell(Farewell),
+}
+
+/// How far a pager is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Writing back, as often as it takes: nobody is left who could be handed the pages.
+    Sync,
+    /// Everything is stored.
+    Shutdown,
 }
 
 /// Whether requests are taken.
@@ -87,6 +97,8 @@ pub(crate) struct PagerWork {
     /// When failed writes are tried again, and how often they were.
     retry_at: Option<Instant>,
     retries: u32,
+    /// Nobody holds the pager any more.
+    leaving: bool,
     /// Jobs that wait while the store is made anew; none while it is not.
     restarting: Option<Vec<(Job, u32)>>,
 }
@@ -106,6 +118,7 @@ impl PagerWork {
             condition: Condition::Well,
             retry_at: None,
             retries: 0,
+            leaving: false,
             restarting: None,
         }
     }
@@ -216,7 +229,10 @@ impl PagerWork {
             JobDone::Restarted { result } => self.backend_restarted(result),
             JobDone::WeakDropped => {}
             JobDone::UserDataCleared => self.end(),
-            done => self.turn(|engine| engine.job_done(done)),
+            done => {
+                self.turn(|engine| engine.job_done(done));
+                self.look_for_recovery();
+            }
         }
     }
 
@@ -224,19 +240,9 @@ impl PagerWork {
         match self.waiting.remove(&token) {
             // A user who stopped waiting wants no answer.
             Some(Waiting::Answer { reply, .. }) => drop(reply.send(outcome)),
-            Some(Waiting::Farewell) => self.said_farewell(&outcome),
+            Some(Waiting::Farewell(stage)) => self.said_farewell(stage, &outcome),
             Some(Waiting::Copied(_)) | None => {}
         }
-    }
-
-    fn said_farewell(&mut self, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Answer(Answer::Done | Answer::ShutDown)) {
-            tracing::error!(
-                ?outcome,
-                "nobody holds a pager any more whose pages could not all be written"
-            );
-        }
-        self.launch(Job::ClearUserData, 0);
     }
 
     fn finish_draining(&mut self) {

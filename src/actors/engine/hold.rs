@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// How many pages could not be written and are kept.
-    fn unsaved_pages(&self) -> u64 {
+    pub fn unsaved_pages(&self) -> u64 {
         self.object.kept_pages(everything()).count() as u64
     }
 }

@@ -184,16 +184,6 @@ impl PagerWork {
         }
     }
 
-    /// Writes everything back and ends: nobody holds the pager any more.
-    pub(super) fn farewell(&mut self) {
-        let extent = self.parts.backend.extent();
-        let token = self.token(|_| Waiting::Farewell);
-        self.turn(|engine| {
-            engine.make_durable(token);
-            engine.handle(Event::Shutdown { token, extent });
-        });
-    }
-
     fn inhibit(&mut self, reply: Reply<()>) {
         match &mut self.intake {
             Intake::Open => {

@@ -31,6 +31,14 @@ impl PagerWork {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.retry_writes();
+            if self.leaving
+                && !self
+                    .waiting
+                    .values()
+                    .any(|waiting| matches!(waiting, Waiting::Farewell(_)))
+            {
+                self.farewell();
+            }
         }
     }
 
@@ -53,14 +61,23 @@ impl PagerWork {
     /// Writes that fail are tried again with a back-off, for as long as it takes.
     pub(super) fn retry_later(&mut self, range: PageRange, error: PageError) {
         self.tell(EventKind::WritesFailed { range, error });
+        self.retry_soon();
+    }
+
+    /// Sets the time of the next attempt, if it is not set.
+    pub(super) fn retry_soon(&mut self) {
         if self.retry_at.is_none() {
             self.retries = self.retries.saturating_add(1);
-            let wait = self
-                .parts
-                .policy
-                .write_backoff
-                .after(self.retries, self.parts.id.0 ^ self.next_token);
-            self.retry_at = Some(Instant::now() + wait);
+            let noise = self.parts.id.0 ^ self.next_token;
+            self.retry_at = Some(Instant::now() + self.parts.policy.write_backoff.after(self.retries, noise));
+        }
+    }
+
+    /// Notes when everything that could not be written is in the store.
+    pub(super) fn look_for_recovery(&mut self) {
+        if self.retries > 0 && self.parts.engine.unsaved_pages() == 0 {
+            self.retries = 0;
+            self.tell(EventKind::WritesRecovered);
         }
     }
 
@@ -86,19 +103,15 @@ impl PagerWork {
             .retain(|_, waiting| !matches!(waiting, Waiting::Answer { again: None, .. }));
         let requested = |waiting: &Waiting| match waiting {
             Waiting::Answer { again, .. } => again.clone(),
-            Waiting::Copied(_) | Waiting::Farewell => None,
+            Waiting::Copied(_) | Waiting::Farewell(_) => None,
         };
         let again: Vec<Event> = self.waiting.values().filter_map(requested).collect();
         for event in again {
             self.turn(|engine| engine.handle(event));
         }
-        if self
-            .waiting
-            .values()
-            .any(|waiting| matches!(waiting, Waiting::Farewell))
-        {
+        if self.leaving {
             self.waiting
-                .retain(|_, waiting| !matches!(waiting, Waiting::Farewell));
+                .retain(|_, waiting| !matches!(waiting, Waiting::Farewell(_)));
             self.farewell();
         }
         self.tell(EventKind::PagerRestarted);

@@ -39,6 +39,7 @@ mod evict;
 mod faults;
 mod forks;
 mod host;
+mod limits;
 mod memory;
 mod message;
 mod messages;
@@ -56,3 +57,4 @@ mod view;
 mod waits;
 
 pub use host::{LinuxHost, LinuxOptions};
+pub use limits::lift_limits;

@@ -1,0 +1,54 @@
+//! The end of a pager that nobody holds any more.
+
+use super::{Farewell, Outcome, PagerWork, Waiting};
+use crate::actors::engine::Job;
+use crate::object::{Answer, Event, LockKind};
+
+impl PagerWork {
+    /// Writes everything back and ends.
+    pub(super) fn farewell(&mut self) {
+        self.leaving = true;
+        let token = self.token(|_| Waiting::Farewell(Farewell::Sync));
+        let length = self.whole_length();
+        let event = Event::Lock {
+            token,
+            kind: LockKind::Sync,
+            offset: 0,
+            length,
+            wait: true,
+        };
+        self.turn(|engine| {
+            engine.make_durable(token);
+            engine.handle(event);
+        });
+    }
+
+    pub(super) fn said_farewell(&mut self, stage: Farewell, outcome: &Outcome) {
+        let done = matches!(outcome, Outcome::Answer(Answer::Done | Answer::ShutDown));
+        match (stage, done) {
+            (Farewell::Sync, true) => self.shut_down(),
+            (Farewell::Shutdown, true) => self.launch(Job::ClearUserData, 0),
+            (Farewell::Sync | Farewell::Shutdown, false) => {
+                tracing::error!(
+                    ?outcome,
+                    "nobody holds a pager any more whose pages cannot be written; it keeps them"
+                );
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn shut_down(&mut self) {
+        let token = self.token(|_| Waiting::Farewell(Farewell::Shutdown));
+        let extent = self.parts.backend.extent();
+        self.turn(|engine| engine.handle(Event::Shutdown { token, extent }));
+    }
+
+    /// The extent in whole pages.
+    fn whole_length(&self) -> u64 {
+        self.parts
+            .backend
+            .extent()
+            .next_multiple_of(self.parts.page_size.bytes())
+    }
+}
