@@ -1,18 +1,26 @@
 //! `Pager`: what a user holds of a memory object.
 
-use std::ops::Range;
-use std::sync::{Arc, Weak};
+mod answers;
+mod blocking;
+mod references;
 
-use crate::actors::engine::{Copied, Outcome};
-use crate::actors::{Control, FailurePolicy, PagerId, Request, block_on};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::actors::engine::Outcome;
+use crate::actors::{Control, FailurePolicy, PagerId, Request};
 use crate::backend::{Backend, PageBuffer};
 use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
 use crate::mach::Residency;
 use crate::mach::stream::Advice;
 use crate::mapping::{Mapping, Protection};
-use crate::object::{Answer, CopyStrategy, LockKind, PageError, PageIndex, PageSize, Prot, Reference};
+use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageSize};
 use crate::plan::Plan;
 use crate::port::{PagerCore, Port};
+use answers::{done, outcome, simply_done};
+use references::UserReference;
+
+pub use references::{AnyPager, WeakPager};
 
 /// How a pager is to be.
 #[derive(Clone, Debug)]
@@ -61,17 +69,6 @@ pub struct Pager<B: Backend> {
     core: Arc<PagerCore>,
     user: Arc<UserReference>,
     backend: Arc<B>,
-}
-
-/// The one user reference that all clones of a [`Pager`] share.
-struct UserReference {
-    core: Arc<PagerCore>,
-}
-
-impl Drop for UserReference {
-    fn drop(&mut self) {
-        self.core.tell(Control::Dropped(Reference::User));
-    }
 }
 
 impl<B: Backend> Clone for Pager<B> {
@@ -343,260 +340,5 @@ impl<B: Backend> Pager<B> {
             Outcome::NotDurable(error) => Err(ShutdownError::Durability(error)),
             Outcome::Unsaved(pages) => Err(ShutdownError::Pages(pages)),
         }
-    }
-}
-
-/// The blocking twins, for callers without a runtime. On one of the bucket's own threads they return
-/// [`CallError::WouldDeadlock`].
-impl<B: Backend> Pager<B> {
-    /// [`sync`](Self::sync), blocking.
-    pub fn sync_blocking(&self, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.sync(wait))
-    }
-
-    /// [`sync_range`](Self::sync_range), blocking.
-    pub fn sync_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.sync_range(range, wait))
-    }
-
-    /// [`flush`](Self::flush), blocking.
-    pub fn flush_blocking(&self, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.flush(wait))
-    }
-
-    /// [`flush_range`](Self::flush_range), blocking.
-    pub fn flush_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.flush_range(range, wait))
-    }
-
-    /// [`return_pages`](Self::return_pages), blocking.
-    pub fn return_pages_blocking(&self, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.return_pages(wait))
-    }
-
-    /// [`return_range`](Self::return_range), blocking.
-    pub fn return_range_blocking(&self, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
-        self.core.bucket.may_block()?;
-        block_on(self.return_range(range, wait))
-    }
-
-    /// [`offer_page`](Self::offer_page), blocking.
-    pub fn offer_page_blocking(
-        &self,
-        page: PageIndex,
-        data: &[u8],
-        precious: bool,
-        write_lock: bool,
-    ) -> Result<(), OfferError> {
-        self.core.bucket.may_block()?;
-        block_on(self.offer_page(page, data, precious, write_lock))
-    }
-
-    /// [`change_attributes`](Self::change_attributes), blocking.
-    pub fn change_attributes_blocking(
-        &self,
-        may_cache: bool,
-        copy_strategy: CopyStrategy,
-        wait: Wait,
-    ) -> Result<(), CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.change_attributes(may_cache, copy_strategy, wait))
-    }
-
-    /// [`page_error`](Self::page_error), blocking.
-    pub fn page_error_blocking(&self, page: PageIndex) -> Result<Option<PageError>, CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.page_error(page))
-    }
-
-    /// [`residency`](Self::residency), blocking.
-    pub fn residency_blocking(&self) -> Result<Residency, CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.residency())
-    }
-
-    /// [`read_at`](Self::read_at), blocking.
-    pub fn read_at_blocking(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
-        self.core.bucket.may_block()?;
-        block_on(self.read_at(offset, into))
-    }
-
-    /// [`write_at`](Self::write_at), blocking.
-    pub fn write_at_blocking(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
-        self.core.bucket.may_block()?;
-        block_on(self.write_at(offset, from))
-    }
-
-    /// [`map`](Self::map), blocking.
-    pub fn map_blocking(
-        &self,
-        offset: u64,
-        length: u64,
-        protection: Protection,
-    ) -> Result<Mapping, MapError> {
-        self.core.bucket.may_block()?;
-        block_on(self.map(offset, length, protection))
-    }
-
-    /// [`map_all`](Self::map_all), blocking.
-    pub fn map_all_blocking(&self, protection: Protection) -> Result<Mapping, MapError> {
-        self.core.bucket.may_block()?;
-        block_on(self.map_all(protection))
-    }
-
-    /// [`advise`](Self::advise), blocking.
-    pub fn advise_blocking(&self, range: Range<u64>, advice: Advice) -> Result<(), CopyError> {
-        self.core.bucket.may_block()?;
-        block_on(self.advise(range, advice))
-    }
-
-    /// [`take_plan`](Self::take_plan), blocking.
-    pub fn take_plan_blocking(&self) -> Result<Option<Plan>, CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.take_plan())
-    }
-
-    /// [`hold`](Self::hold), blocking.
-    pub fn hold_blocking(&self, range: Range<u64>) -> Result<(), CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.hold(range))
-    }
-
-    /// [`release`](Self::release), blocking.
-    pub fn release_blocking(&self, range: Range<u64>) -> Result<bool, CallError> {
-        self.core.bucket.may_block()?;
-        block_on(self.release(range))
-    }
-
-    /// [`shutdown`](Self::shutdown), blocking.
-    pub fn shutdown_blocking(&self) -> Result<(), ShutdownError> {
-        self.core.bucket.may_block()?;
-        block_on(self.shutdown())
-    }
-}
-
-/// A user reference to a pager, whatever its store.
-#[derive(Clone)]
-pub struct AnyPager {
-    core: Arc<PagerCore>,
-    _user: Arc<UserReference>,
-}
-
-impl AnyPager {
-    /// The number of the pager in its bucket.
-    pub fn id(&self) -> PagerId {
-        self.core.cell.id
-    }
-
-    /// Writes the whole object back and makes it durable.
-    pub async fn sync(&self) -> Result<(), SyncError> {
-        self.core
-            .lock(LockKind::Sync, 0..self.core.extent, Wait::Yes)
-            .await
-    }
-}
-
-/// A reference that does not keep the pager alive.
-///
-/// When only such references are left, [`Backend::drop_weak`] is called; when they are gone, too,
-/// the pager ends.
-pub struct WeakPager<B: Backend> {
-    core: Arc<PagerCore>,
-    user: Weak<UserReference>,
-    backend: Weak<B>,
-}
-
-impl<B: Backend> WeakPager<B> {
-    /// The user reference, while somebody holds it.
-    pub fn upgrade(&self) -> Option<Pager<B>> {
-        let (user, backend) = (self.user.upgrade()?, self.backend.upgrade()?);
-        Some(Pager {
-            core: self.core.clone(),
-            user,
-            backend,
-        })
-    }
-}
-
-impl<B: Backend> Clone for WeakPager<B> {
-    fn clone(&self) -> Self {
-        self.core.tell(Control::AddWeak);
-        Self {
-            core: self.core.clone(),
-            user: self.user.clone(),
-            backend: self.backend.clone(),
-        }
-    }
-}
-
-impl<B: Backend> Drop for WeakPager<B> {
-    fn drop(&mut self) {
-        self.core.tell(Control::WeakDropped);
-    }
-}
-
-impl PagerCore {
-    async fn lock(&self, kind: LockKind, range: Range<u64>, wait: Wait) -> Result<(), SyncError> {
-        self.inside(range.clone())?;
-        let (offset, length) = (range.start, range.end - range.start);
-        let wait = wait == Wait::Yes;
-        match self
-            .ask(|reply| Request::Lock {
-                kind,
-                offset,
-                length,
-                wait,
-                reply,
-            })
-            .await?
-        {
-            Outcome::Answer(Answer::Failed(pages)) => Err(SyncError::Pages(pages)),
-            Outcome::Answer(answer) => Ok(done(answer)?),
-            Outcome::NotDurable(error) => Err(SyncError::Durability(error)),
-            Outcome::Unsaved(_) => Err(CallError::ShutDown.into()),
-        }
-    }
-
-    pub(crate) async fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
-        let copied = self.copy(offset, vec![0; into.len()], Prot::READ).await?;
-        into[..copied.copied].copy_from_slice(&copied.buffer[..copied.copied]);
-        outcome(&copied)
-    }
-
-    pub(crate) async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
-        outcome(&self.copy(offset, from.to_vec(), Prot::READ_WRITE).await?)
-    }
-}
-
-fn outcome(copied: &Copied) -> Result<(), CopyError> {
-    match copied.failure {
-        None => Ok(()),
-        Some((page, error)) => Err(CopyError::Page {
-            copied: copied.copied,
-            page,
-            error,
-        }),
-    }
-}
-
-/// The answer to a call that has no pages to report.
-fn done(answer: Answer) -> Result<(), CallError> {
-    match answer {
-        Answer::Done | Answer::Failed(_) => Ok(()),
-        Answer::ShutDown => Err(CallError::ShutDown),
-        Answer::Rejected(refusal) => Err(CallError::Refused(refusal)),
-    }
-}
-
-/// The same, of a call that writes nothing.
-fn simply_done(outcome: Outcome) -> Result<(), CallError> {
-    match outcome {
-        Outcome::Answer(answer) => done(answer),
-        Outcome::NotDurable(_) | Outcome::Unsaved(_) => Ok(()),
     }
 }

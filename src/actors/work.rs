@@ -22,7 +22,7 @@ use super::registry::PagerId;
 use super::supervisor::BucketSupervisor;
 use crate::backend::Backend;
 use crate::mach::{KernelError, RawMapping};
-use crate::object::{Answer, Event, PageSize, References, RequestToken};
+use crate::object::{Event, PageSize, References, RequestToken};
 
 /// A user who waits for an answer.
 enum Waiting {
@@ -229,7 +229,11 @@ impl PagerWork {
             JobDone::Restarted { result } => self.backend_restarted(result),
             JobDone::WeakDropped => {}
             JobDone::UserDataCleared => self.end(),
-            done => {
+            done @ (JobDone::PagesRead { .. }
+            | JobDone::PagesWritten { .. }
+            | JobDone::PagesUnlocked { .. }
+            | JobDone::EvictNotified
+            | JobDone::Synced { .. }) => {
                 self.turn(|engine| engine.job_done(done));
                 self.look_for_recovery();
             }

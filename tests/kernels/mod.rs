@@ -6,7 +6,7 @@ use actor_pager::Bucket;
 use actor_pager::mach::sim::{SimHost, SimOptions};
 
 /// Runs `test` with a bucket on the simulated kernel, then with one on the system's.
-pub fn on_each(test: impl Fn(Bucket)) {
+pub(crate) fn on_each(test: impl Fn(Bucket)) {
     let simulated = Arc::new(SimHost::new(SimOptions::default()));
     test(Bucket::builder().kernel(simulated).workers(4).start().unwrap());
     #[cfg(target_os = "linux")]

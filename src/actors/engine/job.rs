@@ -167,7 +167,13 @@ impl Job {
                     buffer,
                 }
             }
-            other => other.outline(),
+            Self::Write { .. }
+            | Self::Unlock { .. }
+            | Self::NotifyEvict { .. }
+            | Self::Sync { .. }
+            | Self::Restart
+            | Self::DropWeak
+            | Self::ClearUserData => self.outline(),
         }
     }
 
