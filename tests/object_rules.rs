@@ -516,6 +516,36 @@ fn every_eviction_is_told() {
 }
 
 #[test]
+fn two_flushes_of_one_page_are_told_apart() {
+    let mut bench = Bench::new(FailedPagePolicy::SupplyKept, true);
+    bench.init(CONTROL, PAGE);
+    bench.resident(0);
+    bench.lock(LockKind::Return, 0, 2);
+    bench.returned(0, 1, true, false);
+    bench.fail_writes(PageError::Io);
+    assert_eq!(bench.evicted(), [0]);
+    bench.request(0, 1, Prot::READ);
+    bench.lock(LockKind::Return, 0, 1);
+    bench.confirm(0, 2);
+    assert!(bench.evicted().is_empty(), "the page was supplied after the first flush");
+    assert!(bench.object.page_state(PageIndex(0)).is_unsaved());
+    let back = bench.returned(0, 1, false, false);
+    bench.confirm(0, 1);
+    bench.write_all();
+    assert_eq!(bench.stored(0), Some(back), "nor is its data lost");
+}
+
+#[test]
+fn a_request_shows_that_a_flush_is_done() {
+    let mut bench = Bench::new(FailedPagePolicy::SupplyKept, true);
+    bench.init(CONTROL, PAGE);
+    bench.resident(0);
+    bench.lock(LockKind::Flush, 0, 2);
+    bench.request(0, 1, Prot::READ);
+    assert_eq!(bench.evicted(), [0]);
+}
+
+#[test]
 fn a_precious_offer_is_written_when_it_comes_back_clean() {
     let mut bench = Bench::ready();
     let offer = bench.offer(0, true, true);

@@ -106,6 +106,10 @@ impl MemoryObject {
 
     fn start_read(&mut self, page: PageIndex, control: PortName, access: Prot) {
         self.failures.take_kept(page);
+        if let PageState::Resident { flushing: true, .. } = self.page_state(page) {
+            // The flush is done, though not yet confirmed.
+            self.tell_evicted(page);
+        }
         self.set_state(page, PageState::Filling);
         let what = Begin::Read { access };
         self.batches.push(page, Action::Begin { control, what });
