@@ -699,6 +699,13 @@ fn requests_that_wait_for_one_page_are_answered_together() {
     bench.read_all();
     assert!(bench.supplied(0).is_some());
     assert!(bench.object.is_idle());
+
+    let data = bench.returned(1, 1, true, false);
+    bench.request(1, 1, Prot::READ);
+    bench.request(1, 1, Prot::READ);
+    bench.fail_writes(PageError::Io);
+    assert_eq!(bench.supplied(1), Some((CONTROL, data)));
+    assert!(bench.object.is_idle(), "the store is not asked for what the kernel has just got");
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl MemoryObject {
             precious: true,
         };
         self.tell(page, control, what);
+        self.drop_answered(page, control);
     }
 
     /// Newer data is there: what was kept is needed no more.
