@@ -2,6 +2,8 @@
 
 #[path = "../examples/replay_protocol/client.rs"]
 mod client;
+#[path = "../examples/replay_protocol/discover.rs"]
+mod discover;
 #[path = "../examples/replay_protocol/heard.rs"]
 mod heard;
 #[path = "../examples/replay_protocol/note.rs"]

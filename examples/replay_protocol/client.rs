@@ -153,12 +153,12 @@ impl World {
     /// False if the kernel asks for a page that is not asked for in the recording.
     fn keeps_up(&self, asked: &[PageIndex]) -> bool {
         use actor_pager::mach::Upcall;
-        self.said.iter().all(|(object, upcall)| match upcall {
-            Upcall::DataRequest { offset, .. } => {
-                let shown = self.objects[*object].control_shown;
-                !shown || asked.contains(&PageIndex(offset / PAGE))
-            }
-            _ => true,
+        self.said.iter().all(|(object, upcall)| {
+            let Upcall::DataRequest { offset, .. } = upcall else {
+                return true;
+            };
+            let shown = self.objects[*object].control_shown;
+            !shown || asked.contains(&PageIndex(offset / PAGE))
         })
     }
 }

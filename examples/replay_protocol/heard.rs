@@ -77,6 +77,28 @@ fn printed(upcall: &Upcall) -> (&'static str, Vec<(&'static str, u64)>) {
                 ],
             )
         }
+        Upcall::DataUnlock { .. } | Upcall::LockCompleted { .. } | Upcall::SupplyCompleted { .. } => {
+            printed_range(upcall)
+        }
+        Upcall::ChangeCompleted {
+            may_cache,
+            copy_strategy,
+        } => {
+            let copy = crate::pager::number_of(*copy_strategy);
+            (
+                "change_completed",
+                vec![("may_cache", u64::from(*may_cache)), ("copy", copy)],
+            )
+        }
+        Upcall::Copy { offset, length, .. } => ("copy", vec![("off", *offset), ("len", *length)]),
+        Upcall::Terminate { .. } => ("terminate", Vec::new()),
+        Upcall::NoSenders => ("notify no_senders", Vec::new()),
+    }
+}
+
+/// The rest of [`printed`]: what names a range.
+fn printed_range(upcall: &Upcall) -> (&'static str, Vec<(&'static str, u64)>) {
+    match upcall {
         Upcall::DataUnlock {
             offset,
             length,
@@ -105,19 +127,9 @@ fn printed(upcall: &Upcall) -> (&'static str, Vec<(&'static str, u64)>) {
                 [&[("off", *offset), ("len", *length)][..], &result].concat(),
             )
         }
-        Upcall::ChangeCompleted {
-            may_cache,
-            copy_strategy,
-        } => {
-            let copy = crate::pager::number_of(*copy_strategy);
-            (
-                "change_completed",
-                vec![("may_cache", u64::from(*may_cache)), ("copy", copy)],
-            )
-        }
-        Upcall::Copy { offset, length, .. } => ("copy", vec![("off", *offset), ("len", *length)]),
-        Upcall::Terminate { .. } => ("terminate", Vec::new()),
-        Upcall::NoSenders => ("notify no_senders", Vec::new()),
+        Upcall::Init { .. } | Upcall::DataRequest { .. } | Upcall::DataReturn { .. } => ("", Vec::new()),
+        Upcall::ChangeCompleted { .. } | Upcall::Copy { .. } => ("", Vec::new()),
+        Upcall::Terminate { .. } | Upcall::NoSenders => ("", Vec::new()),
     }
 }
 

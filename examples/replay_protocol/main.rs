@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod client;
+mod discover;
 mod heard;
 mod note;
 mod pager;

@@ -123,26 +123,20 @@ fn raw_message(world: &mut World) -> bool {
         return false;
     };
     world.objects[object].control_shown = false;
-    match upcall {
-        Upcall::Init { control, .. } => {
-            let (may_cache, copy_strategy) = (false, CopyStrategy::None);
-            world
-                .call(
-                    object,
-                    actor_pager::mach::Call::Ready {
-                        control,
-                        may_cache,
-                        copy_strategy,
-                    },
-                )
-                .is_ok()
-        }
-        Upcall::DataRequest { offset, length, .. } => {
-            let pages = PageRange::with_len(PageIndex(offset / PAGE), length / PAGE);
-            world.supply(object, pages, Prot::NONE, false, false).is_ok()
-        }
-        _ => true,
+    if let Upcall::Init { control, .. } = upcall {
+        let (may_cache, copy_strategy) = (false, CopyStrategy::None);
+        let ready = actor_pager::mach::Call::Ready {
+            control,
+            may_cache,
+            copy_strategy,
+        };
+        return world.call(object, ready).is_ok();
     }
+    if let Upcall::DataRequest { offset, length, .. } = upcall {
+        let pages = PageRange::with_len(PageIndex(offset / PAGE), length / PAGE);
+        return world.supply(object, pages, Prot::NONE, false, false).is_ok();
+    }
+    true
 }
 
 impl World {

@@ -94,30 +94,9 @@ fn carry_out(world: &mut World, object: usize, order: &Order, (events, at): (&[E
                 },
             )
         }
-        Order::Lock {
-            offset,
-            length,
-            should_return,
-            flush: should_flush,
-            lock,
-            reply,
-        } => {
+        Order::Lock { .. } => {
             world.discover_returned(object, events, at);
-            let call = Call::LockRequest {
-                control,
-                offset,
-                length,
-                should_return,
-                should_flush,
-                lock,
-                reply,
-            };
-            let result = world.call(object, call);
-            if matches!(result, Err(KernelError::BadArgument { .. })) {
-                world.refused_lock = true;
-                world.notified.extend(reply.then_some("send_once"));
-            }
-            result
+            request_lock(world, object, order)
         }
         Order::Change(may_cache, copy_strategy, reply) => {
             world.discover_returned(object, events, at);
@@ -134,6 +113,37 @@ fn carry_out(world: &mut World, object: usize, order: &Order, (events, at): (&[E
         Order::Destroy => world.call(object, Call::Destroy { control }),
     };
     !matches!(result, Err(KernelError::UnknownControl(_) | KernelError::Gone))
+}
+
+fn request_lock(world: &mut World, object: usize, order: &Order) -> Result<(), KernelError> {
+    let control = world.objects[object].control;
+    let Order::Lock {
+        offset,
+        length,
+        should_return,
+        flush: should_flush,
+        lock,
+        reply,
+    } = *order
+    else {
+        return Ok(());
+    };
+
+    let call = Call::LockRequest {
+        control,
+        offset,
+        length,
+        should_return,
+        should_flush,
+        lock,
+        reply,
+    };
+    let result = world.call(object, call);
+    if matches!(result, Err(KernelError::BadArgument { .. })) {
+        world.refused_lock = true;
+        world.notified.extend(reply.then_some("send_once"));
+    }
+    result
 }
 
 fn orders(

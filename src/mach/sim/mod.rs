@@ -24,6 +24,7 @@ mod page;
 mod pager_side;
 mod reissue;
 mod returns;
+mod rights;
 mod rng;
 mod supply;
 
