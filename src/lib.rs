@@ -46,6 +46,8 @@ pub mod object;
 mod pager;
 pub mod plan;
 mod port;
+#[cfg(target_os = "linux")]
+pub mod takeover;
 
 pub use actors::engine::{BackPressure, UnsavedLimit, UnsavedPages};
 pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};

@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Measure the pager against raw userfaultfd and mmap
     #[command(after_help = bench::AFTER)]
     Bench(BenchArgs),
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Keeper(super::keeper::KeeperCommand),
 }
 
 /// What both jobs take.

@@ -10,6 +10,8 @@ mod drill;
 mod failure;
 mod figures;
 mod job;
+#[cfg(target_os = "linux")]
+mod keeper;
 mod load;
 mod memory;
 mod page;
@@ -40,6 +42,8 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Demo(arguments)) => conclude(demo::run(&arguments), arguments.job.json),
         Some(Command::Page(arguments)) => conclude(page::run(&arguments), arguments.job.json),
         Some(Command::Bench(arguments)) => bench::main(&arguments),
+        #[cfg(target_os = "linux")]
+        Some(Command::Keeper(command)) => keeper::run(&command),
     }
 }
 

@@ -149,6 +149,13 @@ impl Budget {
         true
     }
 
+    /// Counts bytes that are in use already, even beyond the limit.
+    pub(super) fn inherit(&self, share: &ObjectShare, bytes: u64) {
+        let before = self.used.fetch_add(bytes, SeqCst);
+        self.high.fetch_max(before + bytes, Relaxed);
+        share.used.fetch_add(bytes, Relaxed);
+    }
+
     /// Gives bytes back, and calls whoever stands first in the line.
     pub(super) fn release(&self, share: &ObjectShare, bytes: u64) {
         if bytes == 0 {

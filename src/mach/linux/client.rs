@@ -30,7 +30,7 @@ impl LinuxObject {
         let length = length.map_err(|_| KernelError::BadArgument { call: "map" })?;
         let inherit = self.host.forks_are_followed();
         let offset = range.offset(self.size);
-        ClientView::new(&self.memory, offset, length, prot, inherit).map_err(failed("mmap"))
+        ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }
 
     fn touch_page(&mut self, page: PageIndex, write: bool) -> Touch {
@@ -158,9 +158,8 @@ impl Client for LinuxObject {
         if !range.iter().all(writable) {
             return Err(KernelError::BadArgument { call: "copy_in" });
         }
-        self.memory.write(offset, from).map_err(failed("pwrite"))?;
         range.iter().for_each(|page| self.table.set(page, DIRTY));
-        Ok(())
+        self.memory.write(offset, from).map_err(failed("pwrite"))
     }
 
     fn advise(&mut self, range: PageRange, advice: Advice) {

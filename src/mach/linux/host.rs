@@ -69,7 +69,7 @@ impl LinuxOptions {
 /// The Linux kernel by userfaultfd: real memory, real faults.
 #[derive(Clone, Debug)]
 pub struct LinuxHost {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Each object takes two descriptors: as many are allowed as this process may have.
@@ -98,7 +98,7 @@ struct Orphan {
 #[derive(Debug)]
 pub(super) struct Shared {
     options: LinuxOptions,
-    capabilities: Capabilities,
+    pub(super) capabilities: Capabilities,
     pub(super) budget: Budget,
     numbers: AtomicU64,
     orphans: Mutex<HashMap<u64, Vec<Orphan>>>,
@@ -187,7 +187,7 @@ impl LinuxHost {
         self.shared.budget.high_water()
     }
 
-    fn check(&self, spec: &ObjectSpec) -> Result<usize, KernelError> {
+    pub(super) fn check(&self, spec: &ObjectSpec) -> Result<usize, KernelError> {
         let page = spec.page_size.bytes();
         let system = rustix::param::page_size() as u64;
         if !page.is_multiple_of(system) {

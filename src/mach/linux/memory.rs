@@ -25,6 +25,8 @@ pub(super) struct Memory {
     fd: OwnedFd,
     base: NonNull<u8>,
     length: usize,
+    /// Others hold the file and go on using it when this value goes.
+    shared: bool,
     /// Descriptors to be closed only after the file was cut.
     guards: Mutex<Vec<Arc<Watch>>>,
 }
@@ -42,6 +44,14 @@ impl Memory {
         let name: String = name.chars().filter(|c| *c != '\0').take(60).collect();
         let fd = memfd_create(format!("actor-pager:{name}"), MemfdFlags::CLOEXEC)?;
         ftruncate(&fd, length as u64)?;
+        Self::of(fd, length, false)
+    }
+
+    /// The memory in a file that holds `length` bytes; `shared` if others hold it, too.
+    pub(super) fn of(fd: OwnedFd, length: usize, shared: bool) -> io::Result<Self> {
+        if rustix::fs::fstat(&fd)?.st_size as u64 != length as u64 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice; nobody else's memory is concerned.
         let address = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, flags, &fd, 0) }?;
@@ -50,6 +60,7 @@ impl Memory {
             fd,
             base,
             length,
+            shared,
             guards: Mutex::default(),
         };
         // SAFETY: the range is the mapping just made, and no child is meant to use it.
@@ -68,6 +79,11 @@ impl Memory {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(uffd);
+    }
+
+    /// True if others hold the file, too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// The file, to be mapped for clients.
@@ -144,7 +160,9 @@ impl PageMemory for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let _ = ftruncate(&self.fd, 0);
+        if !self.shared {
+            let _ = ftruncate(&self.fd, 0);
+        }
         // SAFETY: the mapping is this value's own, and no slice of it outlives `self`.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
     }

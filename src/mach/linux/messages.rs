@@ -107,13 +107,8 @@ impl Spaces {
             return;
         };
         self.sweep();
-        self.changes += 1;
         self.count(|stats| &stats.forks);
-        // The first place is this process's.
-        match self.list.iter_mut().skip(1).find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(child),
-            None => self.list.push(Some(child)),
-        }
+        self.add_space(child);
     }
 
     fn changed(&mut self, at: u32, start: usize, length: usize, change: impl FnOnce(&mut Space)) {

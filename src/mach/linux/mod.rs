@@ -11,7 +11,8 @@
 //! | `budget` | the bound, shared by the objects of a host |
 //! | `reissue` | says everything again to a pager that knows nothing |
 //! | `forks` | who reads messages while a thread forks |
-//! | `uffd`, `message`, `view`, `memory`, `forks` | the only files that say `unsafe` |
+//! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
+//! | `uffd`, `message`, `view`, `memory`, `journal`, `forks` | the only files that say `unsafe` |
 //! | `probe` | what the machine can do |
 //!
 //! # What clients may do to their mappings
@@ -33,6 +34,7 @@
 //! * A read-only mapping that cannot be made writable: `mprotect` by the client is not refused, but its
 //!   writes are tracked and written back like any others.
 
+mod attachment;
 mod budget;
 mod client;
 mod evict;
@@ -40,6 +42,8 @@ mod faults;
 mod forks;
 mod host;
 mod limits;
+mod inherit;
+mod journal;
 mod memory;
 mod message;
 mod messages;
@@ -56,5 +60,7 @@ mod uffd;
 mod view;
 mod waits;
 
+pub use attachment::{Attachment, address_space_ended, is_userfaultfd};
 pub use host::{LinuxHost, LinuxOptions};
 pub use limits::lift_limits;
+pub use inherit::{Lasting, RemoteClient, RemoteClients};

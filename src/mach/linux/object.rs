@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 
 use super::budget::ObjectShare;
 use super::host::Shared;
+use super::inherit::RemoteClients;
 use super::memory::Memory;
 use super::page_table::PageTable;
 use super::poison::Poisons;
@@ -57,6 +58,8 @@ pub(super) struct LinuxObject {
     pub(super) may_cache: bool,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) scratch: Scratch,
+    /// News of clients in other processes.
+    pub(super) clients: Option<RemoteClients>,
     /// Frames got since this object stood in the line.
     pub(super) granted: u64,
 }
@@ -115,6 +118,7 @@ impl LinuxObject {
             may_cache: false,
             timer: None,
             scratch: Scratch::default(),
+            clients: None,
             granted: 0,
         }
     }
@@ -269,6 +273,7 @@ impl LinuxObject {
     /// Reads faults, resolves those that need nobody, and asks for the pages of the others.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.share.set_waker(cx.waker());
+        self.take_news();
         let more = self.spaces.poll(cx);
         self.take_faults();
         self.fill_holes();

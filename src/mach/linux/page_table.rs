@@ -1,5 +1,6 @@
 //! What the kernel knows of each page: one byte, in a sparse two-level table.
 
+use super::journal::Journal;
 use crate::object::{PageIndex, PageRange};
 
 /// The facts of a page, as bits of one byte.
@@ -37,6 +38,8 @@ pub(super) struct PageTable {
     resident: u64,
     dirty: u64,
     away: u64,
+    /// Where the bits outlive this process.
+    journal: Option<Journal>,
 }
 
 fn is_away(bits: u8) -> bool {
@@ -57,9 +60,31 @@ impl PageTable {
         self.get(page) & bits == bits
     }
 
+    /// From now on every change is written to `journal`, too.
+    pub(super) fn keep(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
+    /// Tells the journal what a page is about to become; [`settle`](Self::settle) takes it back.
+    pub(super) fn foretell(&self, page: PageIndex, bits: u8) {
+        if let Some(journal) = &self.journal {
+            journal.put(page, self.get(page) | bits);
+        }
+    }
+
+    /// The journal says what the table says.
+    pub(super) fn settle(&self, page: PageIndex) {
+        if let Some(journal) = &self.journal {
+            journal.put(page, self.get(page));
+        }
+    }
+
     /// Sets the bits of a page.
     pub(super) fn put(&mut self, page: PageIndex, bits: u8) {
         let at = (page.0 / CHUNK) as usize;
+        if let Some(journal) = &self.journal {
+            journal.put(page, bits);
+        }
         if bits == 0 && self.get(page) == 0 {
             return;
         }

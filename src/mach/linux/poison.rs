@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::object::{LinuxObject, Phase};
-use super::page_table::flag::{LENT, RESIDENT};
+use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT};
 use super::space::Place;
 use super::uffd::Stop;
 use super::waits::{PageMap, Wait};
@@ -114,6 +114,10 @@ impl LinuxObject {
         if !self.table.has(page, RESIDENT) || self.table.has(page, LENT) {
             return;
         }
+        if self.memory.is_shared() {
+            // What is freed and made anew would be lost if this process died in between.
+            return self.drop_clean(page);
+        }
         let (offset, length) = (page.offset(self.size), self.size.bytes());
         let mut bytes = vec![0; length as usize];
         let memory = &self.memory;
@@ -123,6 +127,13 @@ impl LinuxObject {
             .and_then(|()| memory.write(offset, &bytes));
         if let Err(error) = remade {
             tracing::error!(object = %self.share.name, ?page, %error, "cannot unmap a page");
+        }
+    }
+
+    fn drop_clean(&mut self, page: PageIndex) {
+        if !self.table.has(page, DIRTY) && !self.table.has(page, PRECIOUS) {
+            self.drop_pages(PageRange::single(page));
+            self.fill_holes();
         }
     }
 

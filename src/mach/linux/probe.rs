@@ -117,6 +117,14 @@ impl Capabilities {
         })
     }
 
+    /// A descriptor that sends faults only: whoever owns the mappings neither moves nor shares them.
+    pub(super) fn open_silent(&self) -> Result<Uffd, KernelError> {
+        let events =
+            raw::UFFD_FEATURE_EVENT_REMAP | raw::UFFD_FEATURE_EVENT_UNMAP | raw::UFFD_FEATURE_EVENT_FORK;
+        let features = self.features & !u64::from(events);
+        Self { features, ..*self }.open()
+    }
+
     /// For people.
     pub(super) fn describe(&self) -> String {
         let access = match self.access {

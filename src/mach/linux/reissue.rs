@@ -2,7 +2,7 @@
 
 use super::evict::LONGEST_RUN;
 use super::object::{LinuxObject, Phase};
-use super::page_table::flag::{DIRTY, LENT, RESIDENT, UNSAVED, WRITING};
+use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
 use super::waits::Stage;
 use crate::mach::message::{PageData, Upcall};
 use crate::object::{PageIndex, PageRange, PortName};
@@ -33,18 +33,20 @@ impl LinuxObject {
         self.share.wake();
     }
 
-    /// Pages of which a copy was kept are dirty again, if the store may lack them.
+    /// Pages of which a copy was kept, and precious ones, are dirty again if the store may lack them.
     fn recall_copies(&mut self) {
-        let kind = |bits: u8| (bits & (RESIDENT | LENT) == RESIDENT | LENT).then_some(bits & UNSAVED != 0);
+        let kind = |bits: u8| {
+            let concerned = bits & RESIDENT != 0 && bits & (LENT | PRECIOUS) != 0;
+            concerned.then_some(bits & (UNSAVED | PRECIOUS) != 0)
+        };
         let mut rest = self.pages;
         while let Some((run, unsaved)) = self.table.first_run(rest, LONGEST_RUN, kind) {
             rest = PageRange::new(run.end(), rest.end());
             for page in run.iter() {
                 self.lent_again.remove(&page.0);
-                self.table.clear(page, LENT | WRITING | UNSAVED);
-                if unsaved {
-                    self.table.set(page, DIRTY);
-                }
+                let dirty = if unsaved { DIRTY } else { 0 };
+                let bits = self.table.get(page) | dirty;
+                self.table.put(page, bits & !(LENT | WRITING | UNSAVED));
             }
         }
     }

@@ -159,8 +159,7 @@ impl LinuxObject {
             rest = PageRange::new(run.end(), rest.end());
             self.spaces.protect_everywhere(run);
             for page in run.iter() {
-                self.table.clear(page, DIRTY);
-                self.table.set(page, UNSAVED);
+                self.table.put(page, (self.table.get(page) | UNSAVED) & !DIRTY);
             }
         }
         for page in range.iter() {

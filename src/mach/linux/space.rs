@@ -73,6 +73,8 @@ pub(super) struct Space {
     pub(super) forks: Arc<Watch>,
     /// Made at the first poll, within the poller's runtime.
     pub(super) watch: Option<AsyncFd<Arc<Uffd>>>,
+    /// The number of the client whose it is, if it attached by itself.
+    pub(super) client: Option<u64>,
     mappings: Vec<Option<Mapping>>,
 }
 
@@ -83,6 +85,7 @@ impl Space {
             forks: Arc::new(Watch::new(uffd.clone(), share)),
             uffd,
             watch: None,
+            client: None,
             mappings: Vec::new(),
         }
     }

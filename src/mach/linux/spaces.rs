@@ -52,6 +52,34 @@ impl Spaces {
         }
     }
 
+    /// Takes another process's address space in.
+    pub(super) fn add_space(&mut self, space: Space) {
+        self.changes += 1;
+        // The first place is this process's.
+        match self.list.iter_mut().skip(1).find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(space),
+            None => self.list.push(Some(space)),
+        }
+    }
+
+    /// A client detached or died.
+    pub(super) fn remove_client(&mut self, client: u64) {
+        for slot in self.list.iter_mut().skip(1) {
+            if slot.as_ref().is_some_and(|space| space.client == Some(client)) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Lets every thread that waits anywhere touch its page again.
+    pub(super) fn wake_all(&self) {
+        for space in self.list.iter().flatten() {
+            for mapping in space.mappings() {
+                space.uffd.wake(mapping.view.address(), mapping.view.length());
+            }
+        }
+    }
+
     /// This process.
     pub(super) fn own(&mut self) -> Option<&mut Space> {
         self.list.first_mut()?.as_mut()

@@ -109,8 +109,8 @@ impl LinuxObject {
                 continue;
             }
             let fresh = !self.table.has(page, RESIDENT);
-            self.unlend(page);
             self.table.set(page, terms.bits());
+            self.unlend(page);
             if fresh {
                 self.policy_inserted(page);
             }
@@ -247,6 +247,11 @@ impl LinuxObject {
 
     fn fill_framed(&mut self, run: PageRange, bytes: &[u8], fill: Fill, terms: Terms) {
         let base = run.offset(self.size);
+        if fill.write {
+            // A thread may write to the page before it is admitted.
+            run.iter()
+                .for_each(|page| self.table.foretell(page, RESIDENT | DIRTY));
+        }
         let filled = match fill.place {
             Some(place) => self.spaces.run(place, run, |uffd, at| {
                 let from = (at.offset - base) as usize;
@@ -266,6 +271,7 @@ impl LinuxObject {
             self.settle(page, fill.place);
         }
         if !rest.is_empty() {
+            rest.iter().for_each(|page| self.table.settle(page));
             let from = (rest.offset(self.size) - base) as usize;
             self.fill_by_file(rest, &bytes[from..], terms);
         }

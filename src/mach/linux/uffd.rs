@@ -155,6 +155,20 @@ impl Uffd {
         Self::of(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
+    /// Takes a descriptor that came from another process; an error if it is none.
+    pub(super) fn of_client(fd: OwnedFd) -> io::Result<Self> {
+        match Self::is_one(fd.as_fd()) {
+            true => Ok(Self::of(fd)),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// True if the descriptor is a userfaultfd.
+    pub(super) fn is_one(fd: BorrowedFd<'_>) -> bool {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        link.is_ok_and(|link| link.as_os_str() == "anon_inode:[userfaultfd]")
+    }
+
     /// Lets the current runtime say when there is something to read.
     pub(super) fn watch(self: Arc<Self>) -> io::Result<AsyncFd<Arc<Self>>> {
         // SAFETY: the descriptor is owned by this value, which the watch keeps; it is never replaced.

@@ -3,10 +3,10 @@
 use std::io;
 use std::ptr;
 
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
-use super::memory::Memory;
 use super::uffd::Uffd;
 use crate::object::Prot;
 
@@ -26,7 +26,7 @@ pub(super) struct ClientView {
 impl ClientView {
     /// Maps part of the memory; `inherit` says whether forked children get it, too.
     pub(super) fn new(
-        memory: &Memory,
+        memory: impl AsFd,
         offset: u64,
         length: usize,
         prot: Prot,
@@ -38,7 +38,7 @@ impl ClientView {
         }
         let share = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let address = unsafe { mmap(ptr::null_mut(), length, access, share, memory.file(), offset) }?;
+        let address = unsafe { mmap(ptr::null_mut(), length, access, share, memory, offset) }?;
         let view = Self {
             address: address.expose_provenance(),
             length,
@@ -70,6 +70,15 @@ impl ClientView {
     pub(super) fn register(&self, uffd: &Uffd) -> Result<(), Errno> {
         // SAFETY: the invariant of the type; the object that owns the table serves the faults.
         unsafe { uffd.register(self.address, self.length) }
+    }
+
+    /// A mapping in another process, which made and registered it.
+    pub(super) fn elsewhere(address: usize, length: usize) -> Self {
+        Self {
+            address,
+            length,
+            own: false,
+        }
     }
 
     /// The same mapping in a child that was just forked.

@@ -74,8 +74,9 @@ impl Object {
 
     /// Pages of which a copy was kept are dirty again, if the store may lack them.
     fn recall_copies(&mut self) {
+        let precious = !self.spec.notify_on_evict;
         for page in self.pages.values_mut().filter(|page| page.is_resident()) {
-            page.dirty |= std::mem::take(&mut page.unsaved);
+            page.dirty |= std::mem::take(&mut page.unsaved) || precious && page.precious;
             page.loans = 0;
         }
     }
