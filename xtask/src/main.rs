@@ -6,6 +6,7 @@ mod debian;
 mod dependencies;
 mod failure;
 mod lint;
+mod takeover;
 mod tally;
 mod test;
 
@@ -23,6 +24,9 @@ Commands:
   capi    Build the C interface and install it: libraries, headers, pkg-config file.
           --prefix DIR (/usr/local), --libdir DIR (PREFIX/lib), --includedir DIR
           (PREFIX/include), --debug. DESTDIR in the environment is put before them all.
+  takeover [--kills N]
+          Kill pager processes under load (200 unless told otherwise) and check every byte;
+          ends with a line that begins with `lost: 0`.
   help    This text.
 
 Exit code: 0 if all is well, 1 if something failed, 2 if the command is unknown.
@@ -50,6 +54,7 @@ fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
     Some(match command {
         "test" => test::run(arguments),
         "lint" => lint::run(),
+        "takeover" => takeover::run(arguments),
         "capi" => capi::run(arguments),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -158,10 +158,11 @@ fn replace(
     rng: &mut Rng,
 ) -> Result<Process, Failure> {
     // One in four dies while it starts or takes over.
-    if rng.below(4) > 0 {
+    let serves = rng.below(4) > 0;
+    if serves {
         pager.wait_for("serving")?;
     }
-    let standby = rng.below(2) == 0;
+    let standby = serves && rng.below(2) == 0;
     let early = standby.then(|| scene.serve(arguments, true)).transpose()?;
     std::thread::sleep(Duration::from_micros(rng.below(LONGEST_LIFE_US)));
     pager.kill()?;
