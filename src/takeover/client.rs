@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::TakeoverError;
+use super::error::{TakeoverError, out_of_turn};
 use super::link::{Link, Packet};
 use super::wire::{Message, Placement, Shape};
 use crate::mach::linux::Attachment;
@@ -62,14 +62,14 @@ impl Client {
         link.send(&Message::Attach { object }, &[])?;
         link.patience(self.patience)?;
         let packet = link.expect().map_err(no_object)?;
-        let (shape, memory) = match packet {
-            Packet {
-                message: Message::Memory(shape),
-                ..
-            } => (shape, packet.take::<1>()),
-            _ => return Err(out_of_turn()),
+        let Packet {
+            message: Message::Memory(shape),
+            ..
+        } = packet
+        else {
+            return Err(out_of_turn());
         };
-        let [memory] = memory.ok_or(TakeoverError::Protocol {
+        let [memory] = packet.take::<1>().ok_or(TakeoverError::Protocol {
             what: "the object's memory is missing",
         })?;
         let length = usize::try_from(shape.length).map_err(|_| TakeoverError::Protocol {
@@ -97,23 +97,15 @@ fn register(link: &Link, attachment: &Attachment) -> Result<(), TakeoverError> {
         offset: 0,
     };
     link.send(&Message::Mapped(placement), &[attachment.faults()])?;
-    match link.expect()?.message {
-        Message::Registered => Ok(()),
-        _ => Err(out_of_turn()),
-    }
+    let answer = link.expect()?.message;
+    (answer == Message::Registered)
+        .then_some(())
+        .ok_or_else(out_of_turn)
 }
 
 fn no_object(error: TakeoverError) -> TakeoverError {
-    match error {
-        TakeoverError::Io(source) if source.kind() == io::ErrorKind::WouldBlock => TakeoverError::NoObject,
-        other => other,
-    }
-}
-
-fn out_of_turn() -> TakeoverError {
-    TakeoverError::Protocol {
-        what: "the keeper's answer belongs to another question",
-    }
+    let timed_out = matches!(&error, TakeoverError::Io(source) if source.kind() == io::ErrorKind::WouldBlock);
+    if timed_out { TakeoverError::NoObject } else { error }
 }
 
 impl RemoteMapping {

@@ -6,6 +6,13 @@ use std::path::PathBuf;
 use super::wire::Refusal;
 use crate::mach::KernelError;
 
+/// The answer to another question.
+pub(super) fn out_of_turn() -> TakeoverError {
+    TakeoverError::Protocol {
+        what: "the keeper's answer belongs to another question",
+    }
+}
+
 /// Why a keeper, a pager process or a client could not do its part.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::TakeoverError;
+use super::error::{TakeoverError, out_of_turn};
 use super::link::{Link, Packet};
 use super::wire::{Message, Shape};
 use crate::mach::linux::{Lasting, LinuxHost, RemoteClient, RemoteClients};
@@ -67,16 +67,14 @@ impl Host {
         };
         link.send(&serve, &[])?;
         let packet = link.expect()?;
-        match packet.message {
-            Message::Begin => create(link, spec),
-            Message::TakeOver { clients, generation } => {
-                tracing::info!(object = %spec.name, clients, generation, "taking over");
-                take_over(link, packet, clients)
-            }
-            _ => Err(TakeoverError::Protocol {
-                what: "the keeper's answer belongs to another question",
-            }),
+        if packet.message == Message::Begin {
+            return create(link, spec);
         }
+        let Message::TakeOver { clients, generation } = packet.message else {
+            return Err(out_of_turn());
+        };
+        tracing::info!(object = %spec.name, clients, generation, "taking over");
+        take_over(link, packet, clients)
     }
 
     fn listen(&self, object: String, link: Arc<Link>, clients: RemoteClients) -> io::Result<()> {
@@ -94,29 +92,25 @@ impl Host {
         Ok(())
     }
 
-    fn keep(
-        &self,
-        spec: &ObjectSpec,
-    ) -> Result<(Arc<Link>, Box<dyn ObjectKernel>, RemoteClients), TakeoverError> {
+    fn keep(&self, spec: &ObjectSpec) -> Result<Box<dyn ObjectKernel>, TakeoverError> {
         let link = Arc::new(Link::connect(&self.socket)?);
         let Start { lasting, clients } = self.start(&link, spec)?;
         let (object, clients) = self.linux.inherit_object(spec, lasting, clients)?;
-        Ok((link, object, clients))
+        self.listen(spec.name.clone(), link, clients)?;
+        Ok(object)
     }
 }
 
 fn create(link: &Link, spec: &ObjectSpec) -> Result<Start, TakeoverError> {
     let lasting = Lasting::create(spec.length, spec.page_size)?;
     link.send(&Message::Created, &[lasting.memory(), lasting.journal()])?;
-    match link.expect()?.message {
-        Message::Kept => Ok(Start {
-            lasting,
-            clients: Vec::new(),
-        }),
-        _ => Err(TakeoverError::Protocol {
-            what: "the keeper does not say that it keeps the object",
-        }),
+    if link.expect()?.message != Message::Kept {
+        return Err(out_of_turn());
     }
+    Ok(Start {
+        lasting,
+        clients: Vec::new(),
+    })
 }
 
 fn take_over(link: &Link, packet: Packet, count: u64) -> Result<Start, TakeoverError> {
@@ -148,13 +142,10 @@ fn remote_client(packet: Packet) -> Option<RemoteClient> {
 /// Passes on who comes and goes until the connection ends; says how it ended.
 fn hear(link: &Link, clients: &RemoteClients) -> Result<(), TakeoverError> {
     while let Some(packet) = link.receive()? {
-        match packet.message {
-            Message::Gone { id } => clients.gone(id),
-            _ => {
-                if let Some(client) = remote_client(packet) {
-                    clients.came(client);
-                }
-            }
+        if let Message::Gone { id } = packet.message {
+            clients.gone(id);
+        } else if let Some(client) = remote_client(packet) {
+            clients.came(client);
         }
     }
     Ok(())
@@ -162,21 +153,19 @@ fn hear(link: &Link, clients: &RemoteClients) -> Result<(), TakeoverError> {
 
 impl From<TakeoverError> for KernelError {
     fn from(error: TakeoverError) -> Self {
-        match error {
-            TakeoverError::Kernel(error) => error,
-            other => Self::System {
-                call: "talking to the keeper",
-                source: io::Error::other(other),
-            },
+        if let TakeoverError::Kernel(error) = error {
+            return error;
+        }
+        Self::System {
+            call: "talking to the keeper",
+            source: io::Error::other(error),
         }
     }
 }
 
 impl KernelHost for Host {
     fn create_object(&self, spec: ObjectSpec) -> Result<Box<dyn ObjectKernel>, KernelError> {
-        let (link, object, clients) = self.keep(&spec)?;
-        self.listen(spec.name, link, clients).map_err(TakeoverError::Io)?;
-        Ok(object)
+        Ok(self.keep(&spec)?)
     }
 
     fn unmap_orphan(&self, mapping: &RawMapping) {

@@ -128,10 +128,10 @@ impl Link {
     /// As [`receive`](Self::receive), where the end of the connection is an error, and a refusal, too.
     pub(super) fn expect(&self) -> Result<Packet, TakeoverError> {
         let packet = self.receive()?.ok_or(TakeoverError::Closed)?;
-        match packet.message {
-            Message::Refused(refusal) => Err(TakeoverError::Refused(refusal)),
-            _ => Ok(packet),
+        if let Message::Refused(refusal) = packet.message {
+            return Err(TakeoverError::Refused(refusal));
         }
+        Ok(packet)
     }
 
     /// How long to wait for a message; none means for ever.
