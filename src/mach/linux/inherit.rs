@@ -187,7 +187,14 @@ impl LinuxObject {
                 let mut space = Space::new(uffd, &self.share);
                 space.client = Some(id);
                 let view = ClientView::elsewhere(address as usize, length as usize);
-                space.add(Mapping { id, view, offset });
+                let shown = self.size.pages_around(offset, length).unwrap_or_default();
+                let streams = self.host.streams(shown, self.size);
+                space.add(Mapping {
+                    id,
+                    view,
+                    offset,
+                    streams,
+                });
                 self.spaces.add_space(space);
             }
             Err(error) => tracing::error!(client = id, %error, "what a client sent is no userfaultfd"),

@@ -41,9 +41,9 @@ mod evict;
 mod faults;
 mod forks;
 mod host;
-mod limits;
 mod inherit;
 mod journal;
+mod limits;
 mod memory;
 mod message;
 mod messages;
@@ -62,5 +62,5 @@ mod waits;
 
 pub use attachment::{Attachment, address_space_ended, is_userfaultfd};
 pub use host::{LinuxHost, LinuxOptions};
-pub use limits::lift_limits;
 pub use inherit::{Lasting, RemoteClient, RemoteClients};
+pub use limits::lift_limits;
