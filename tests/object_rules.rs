@@ -527,7 +527,10 @@ fn two_flushes_of_one_page_are_told_apart() {
     bench.request(0, 1, Prot::READ);
     bench.lock(LockKind::Return, 0, 1);
     bench.confirm(0, 2);
-    assert!(bench.evicted().is_empty(), "the page was supplied after the first flush");
+    assert!(
+        bench.evicted().is_empty(),
+        "the page was supplied after the first flush"
+    );
     assert!(bench.object.page_state(PageIndex(0)).is_unsaved());
     let back = bench.returned(0, 1, false, false);
     bench.confirm(0, 1);
@@ -705,7 +708,10 @@ fn requests_that_wait_for_one_page_are_answered_together() {
     bench.request(1, 1, Prot::READ);
     bench.fail_writes(PageError::Io);
     assert_eq!(bench.supplied(1), Some((CONTROL, data)));
-    assert!(bench.object.is_idle(), "the store is not asked for what the kernel has just got");
+    assert!(
+        bench.object.is_idle(),
+        "the store is not asked for what the kernel has just got"
+    );
 }
 
 #[test]

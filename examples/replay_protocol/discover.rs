@@ -1,11 +1,46 @@
 //! What a recording shows of pages whose history it does not show.
 
-use actor_pager::object::{PageIndex, PageRange, Prot};
+use std::collections::BTreeSet;
+
+use actor_pager::mach::Call;
+use actor_pager::object::{CopyStrategy, PageIndex, PageRange, Prot};
 
 use crate::record::Event;
 use crate::world::{PAGE, World};
 
 impl World {
+    /// A machine with an object of which the recording shows nothing: mapped, or cached.
+    pub(crate) fn with_unknown(mapped: bool, length: u64) -> Self {
+        let mut world = Self::new();
+        world.unknown_length = length;
+        let object = world.make_object(None);
+        world.map_unknown(object, Prot::READ_WRITE);
+        world.said.clear();
+        let control = world.objects[object].control;
+        let copy_strategy = CopyStrategy::None;
+        let _ = world.call(
+            object,
+            Call::Ready {
+                control,
+                may_cache: !mapped,
+                copy_strategy,
+            },
+        );
+        if !mapped {
+            // Something must be cached for the object to live on.
+            let _ = world.supply(
+                object,
+                PageRange::single(PageIndex(1 << 30)),
+                Prot::NONE,
+                false,
+                false,
+            );
+            world.unmap(0);
+        }
+        world.objects[object].known = Some(BTreeSet::new());
+        world
+    }
+
     /// Puts a clean page into an object of which the recording does not show everything.
     pub(crate) fn discover_clean(&mut self, object: usize, page: PageIndex) {
         let new = self.objects[object]

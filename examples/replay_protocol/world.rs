@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use actor_pager::mach::sim::{AccessError, SimClient, SimHost, SimMapping, SimObject, SimOptions};
 use actor_pager::mach::{Call, Kernel, KernelError, ObjectSpec, PageSlice, Upcall};
-use actor_pager::object::{CopyStrategy, PageIndex, PageRange, PageSize, PortName, Prot};
+use actor_pager::object::{PageIndex, PageRange, PageSize, PortName, Prot};
 
 pub(crate) const PAGE: u64 = 4096;
 
@@ -146,38 +146,6 @@ impl World {
             unknown_length: 0,
             next_tag: 0,
         }
-    }
-
-    /// A machine with an object of which the recording shows nothing: mapped, or cached.
-    pub(crate) fn with_unknown(mapped: bool, length: u64) -> Self {
-        let mut world = Self::new();
-        world.unknown_length = length;
-        let object = world.make_object(None);
-        world.map_unknown(object, Prot::READ_WRITE);
-        world.said.clear();
-        let control = world.objects[object].control;
-        let copy_strategy = CopyStrategy::None;
-        let _ = world.call(
-            object,
-            Call::Ready {
-                control,
-                may_cache: !mapped,
-                copy_strategy,
-            },
-        );
-        if !mapped {
-            // Something must be cached for the object to live on.
-            let _ = world.supply(
-                object,
-                PageRange::single(PageIndex(1 << 30)),
-                Prot::NONE,
-                false,
-                false,
-            );
-            world.unmap(0);
-        }
-        world.objects[object].known = Some(BTreeSet::new());
-        world
     }
 
     pub(crate) fn make_object(&mut self, label: Option<String>) -> usize {
