@@ -1,6 +1,6 @@
 //! The calls of the store that are under way: their deadlines, second attempts and late results.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::engine::{Job, JobDone, JobReport};
@@ -41,7 +41,8 @@ struct Delayed {
 /// The calls of the store that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
-    flying: HashMap<JobId, Flying>,
+    /// The oldest first: numbers and times of departure grow together.
+    flying: BTreeMap<JobId, Flying>,
     delayed: Vec<Delayed>,
     /// Writes that were given up while their call goes on: their pages must not be written.
     stuck: HashMap<JobId, PageRange>,
@@ -101,12 +102,8 @@ impl Flight {
     /// Gives up the attempts that are overdue: their pages, and what happens instead.
     pub(crate) fn overdue(&mut self, now: Instant, policy: &FailurePolicy) -> Vec<(PageRange, Instead)> {
         let late = |flying: &Flying| now.duration_since(flying.since) >= policy.deadline;
-        let ids: Vec<JobId> = self
-            .flying
-            .iter()
-            .filter(|(_, flying)| late(flying))
-            .map(|(id, _)| *id)
-            .collect();
+        let oldest = self.flying.iter().take_while(|(_, flying)| late(flying));
+        let ids: Vec<JobId> = oldest.map(|(id, _)| *id).collect();
         ids.into_iter()
             .filter_map(|id| self.give_up(id, policy))
             .collect()
@@ -137,7 +134,7 @@ impl Flight {
 
     /// Forgets all attempts: whoever asked for them is gone. Writes stay noted until they return.
     pub(crate) fn forget(&mut self) {
-        for (id, flying) in self.flying.drain() {
+        for (id, flying) in std::mem::take(&mut self.flying) {
             if let Job::Write { range, .. } = flying.job {
                 self.stuck.insert(id, range);
             }
@@ -147,8 +144,10 @@ impl Flight {
 
     /// When something is due next.
     pub(crate) fn next_due(&self, policy: &FailurePolicy) -> Option<Instant> {
-        let overdue = self.flying.values().map(|flying| flying.since + policy.deadline);
+        let oldest = self.flying.values().next();
+        let overdue = oldest.map(|flying| flying.since + policy.deadline);
         overdue
+            .into_iter()
             .chain(self.delayed.iter().map(|delayed| delayed.due))
             .min()
     }

@@ -7,6 +7,9 @@ use super::waits::Stage;
 use crate::mach::message::{PageData, Upcall};
 use crate::object::{PageIndex, PageRange, Prot, ShouldReturn};
 
+/// Pages that are protected at a time, at most.
+const LONGEST_STRETCH: u64 = 1 << 12;
+
 /// What a lock request does to a resident page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
@@ -39,12 +42,15 @@ impl LinuxObject {
                 (false, false) => Deed::Keep { dirty },
             })
         };
+        if should_return != ShouldReturn::None {
+            self.protect_dirty(range);
+        }
         let mut rest = range;
         while let Some((run, deed)) = self.table.first_run(rest, LONGEST_RUN, deed) {
             rest = PageRange::new(run.end(), rest.end());
             self.relock(run, lock, deed == Deed::Keep { dirty: true });
             match deed {
-                Deed::HandBack { dirty } => self.hand_back(run, dirty, !flush),
+                Deed::HandBack { dirty } => self.lend(run, dirty, !flush),
                 Deed::Drop => self.flush(run),
                 Deed::Keep { .. } => {}
             }
@@ -62,6 +68,20 @@ impl LinuxObject {
             offset,
             length,
         });
+    }
+
+    /// Protects the dirty pages of a range, with the clean ones between them, which are protected
+    /// already: many runs at a time.
+    fn protect_dirty(&mut self, range: PageRange) {
+        let mut rest = range;
+        let resident = |bits: u8| (bits & RESIDENT != 0).then_some(());
+        while let Some((stretch, ())) = self.table.first_run(rest, LONGEST_STRETCH, resident) {
+            rest = PageRange::new(stretch.end(), rest.end());
+            let dirty = |bits: u8| (bits & RESIDENT != 0 && bits & DIRTY != 0).then_some(());
+            if self.table.first_run(stretch, 1, dirty).is_some() {
+                self.spaces.protect_everywhere(stretch);
+            }
+        }
     }
 
     fn relock(&mut self, run: PageRange, lock: Prot, protect: bool) {
@@ -111,6 +131,13 @@ impl LinuxObject {
     pub(super) fn hand_back(&mut self, run: PageRange, dirty: bool, keep: bool) {
         if dirty {
             self.spaces.protect_everywhere(run);
+        }
+        self.lend(run, dirty, keep);
+    }
+
+    /// Hands pages to the pager that are protected wherever they are mapped.
+    fn lend(&mut self, run: PageRange, dirty: bool, keep: bool) {
+        if dirty {
             self.count(|stats| &stats.pages_out, run.len());
         }
         for page in run.iter() {
