@@ -60,6 +60,8 @@ pub(super) struct LinuxObject {
     pub(super) scratch: Scratch,
     /// News of clients in other processes.
     pub(super) clients: Option<RemoteClients>,
+    /// What was written and may still be mapped in the pager's own view: a span, and the pages of it.
+    pub(super) written: (PageRange, u64),
     /// Frames got since this object stood in the line.
     pub(super) granted: u64,
 }
@@ -119,6 +121,7 @@ impl LinuxObject {
             timer: None,
             scratch: Scratch::default(),
             clients: None,
+            written: (PageRange::default(), 0),
             granted: 0,
         }
     }

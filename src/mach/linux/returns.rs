@@ -7,7 +7,8 @@ use super::waits::Stage;
 use crate::mach::message::{PageData, Upcall};
 use crate::object::{PageIndex, PageRange, Prot, ShouldReturn};
 
-/// Pages that are protected at a time, at most.
+/// Pages that are protected at a time, at most; and those that are written before they are unmapped from
+/// the pager's own view.
 const LONGEST_STRETCH: u64 = 1 << 12;
 
 /// What a lock request does to a resident page.
@@ -200,10 +201,25 @@ impl LinuxObject {
         for page in range.iter() {
             self.table.clear(page, WRITING);
         }
-        self.memory
-            .forget_own(range.offset(self.size), range.bytes(self.size) as usize);
+        self.forget_written(range);
         self.serve_stage(range, Stage::Held);
         self.after_call();
+    }
+
+    /// Unmaps what was written from the pager's own view: many runs at a time, with whatever lies between
+    /// them, as each time has its price.
+    fn forget_written(&mut self, range: PageRange) {
+        let (span, pages) = self.written;
+        let (start, end) = match pages {
+            0 => (range.start(), range.end()),
+            _ => (range.start().min(span.start()), range.end().max(span.end())),
+        };
+        self.written = (PageRange::new(start, end), pages + range.len());
+        if self.written.1 >= LONGEST_STRETCH {
+            let (span, _) = std::mem::take(&mut self.written);
+            self.memory
+                .forget_own(span.offset(self.size), span.bytes(self.size) as usize);
+        }
     }
 
     /// The pager released pages: those that clients may not have any more are freed.
