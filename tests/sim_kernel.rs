@@ -290,6 +290,12 @@ fn a_fault_waits_while_every_frame_is_asked_for() {
     assert_eq!(hand.said(), ["request 0+1 read"]);
     hand.fill(0, 1);
     assert!(hand.read(1).is_pending());
+    assert!(
+        hand.said().is_empty(),
+        "the page stays until the fault that it came for has used it"
+    );
+    assert_eq!(hand.read(0), Poll::Ready(Ok(1)));
+    assert!(hand.read(1).is_pending());
     assert_eq!(hand.said(), ["request 1+1 read"]);
 }
 
