@@ -29,6 +29,10 @@ impl Failures {
         self.kept.get(&page).copied()
     }
 
+    pub(crate) fn is_keeping(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     pub(crate) fn take_kept(&mut self, page: PageIndex) -> Option<Kept> {
         self.kept.remove(&page)
     }

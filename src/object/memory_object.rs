@@ -4,7 +4,7 @@ use super::attributes::{AttributeState, Attributes};
 use super::batch::Batches;
 use super::failures::{Failures, Kept};
 use super::lock::Locks;
-use super::ops::Ops;
+use super::ops::{Op, OpKind, Ops};
 use super::page::{Page, PageState};
 use super::page_map::PageMap;
 use super::session::Sessions;
@@ -203,6 +203,17 @@ impl MemoryObject {
         locks
             .chain(attributes)
             .chain(self.shutdown_tokens.iter().copied())
+    }
+
+    /// True if there are pages whose write failed and has not succeeded since.
+    pub fn keeps_failed_writes(&self) -> bool {
+        let failed_before = |page| self.page_error(page).is_some();
+        let writes = self
+            .ops
+            .iter()
+            .filter(|op| matches!(op.kind, OpKind::Write { .. }));
+        let mut again = writes.flat_map(Op::runs);
+        self.failures.is_keeping() || again.any(|run| run.iter().any(failed_before))
     }
 
     /// True if no operation is in flight.

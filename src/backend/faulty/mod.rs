@@ -201,6 +201,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.whole(CallKind::Sync, plan::EVERY_PAGE, || self.inner.sync())
     }
 
+    fn restart(&self) -> Result<(), BackendError> {
+        self.inner.restart()
+    }
+
     fn clear_user_data(&self) {
         self.inner.clear_user_data();
     }
