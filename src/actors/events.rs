@@ -25,6 +25,8 @@ pub struct BucketEvent {
 pub enum EventKind {
     /// The store panicked; the request was answered with EIO or is tried again.
     BackendPanicked(String),
+    /// The thread that called the store died; another takes its place.
+    WorkerDied,
     /// A call of the store is overdue; another worker stands in for the one that is stuck.
     Overdue {
         /// The pages it is about.

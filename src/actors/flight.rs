@@ -1,6 +1,7 @@
 //! The calls of the store that are under way: their deadlines, second attempts and late results.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::engine::{Job, JobDone, JobReport};
@@ -12,6 +13,70 @@ use crate::object::{PageError, PageRange};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId(pub(crate) u64);
 
+/// Where an attempt is: in the queue, with a worker, or taken out of the queue again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticket(Arc<Mutex<Stage>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Stage {
+    #[default]
+    Queued,
+    Begun(Instant),
+    Cancelled,
+}
+
+impl Ticket {
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker takes it; false if nobody wants it any more.
+    pub(crate) fn begin(&self) -> bool {
+        let mut stage = self.lock();
+        let wanted = matches!(*stage, Stage::Queued);
+        if wanted {
+            *stage = Stage::Begun(Instant::now());
+        }
+        wanted
+    }
+
+    fn begun(&self) -> Option<Instant> {
+        match *self.lock() {
+            Stage::Begun(at) => Some(at),
+            Stage::Queued | Stage::Cancelled => None,
+        }
+    }
+
+    /// Takes it out of the queue; false if a worker has it.
+    fn cancel(&self) -> bool {
+        let mut stage = self.lock();
+        let queued = matches!(*stage, Stage::Queued);
+        if queued {
+            *stage = Stage::Cancelled;
+        }
+        queued
+    }
+}
+
+/// An attempt that is about to begin.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) id: JobId,
+    pub(crate) job: Job,
+    pub(crate) ticket: Ticket,
+}
+
+/// An attempt that was given up.
+#[derive(Debug)]
+pub(crate) struct Overdue {
+    /// The pages it is about.
+    pub(crate) range: PageRange,
+    /// A worker is stuck in it.
+    pub(crate) occupies_worker: bool,
+    /// What happens instead.
+    pub(crate) instead: Instead,
+}
+
 /// What is to be done with a result.
 #[derive(Debug)]
 pub(crate) enum Landing {
@@ -20,7 +85,27 @@ pub(crate) enum Landing {
     /// Nothing yet: the job is tried again later.
     Again,
     /// Nobody waits for it any more.
-    Late(Option<PageRange>),
+    Late(Stuck),
+}
+
+/// An attempt that was given up while its call goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    /// The pages it is about.
+    pub(crate) range: PageRange,
+    /// It may still write: its pages must not be written by another call.
+    writes: bool,
+    /// Another worker was started in place of its own.
+    pub(crate) stood_in: bool,
+}
+
+/// What the death of a worker means.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// What happens instead of its attempt, where somebody waits for it.
+    pub(crate) instead: Option<Instead>,
+    /// Another worker was started in its place before.
+    pub(crate) stood_in: bool,
 }
 
 #[derive(Debug)]
@@ -28,6 +113,7 @@ struct Flying {
     /// The job without its buffer, to be tried again.
     job: Job,
     since: Instant,
+    ticket: Ticket,
     attempts: u32,
 }
 
@@ -44,30 +130,36 @@ pub(crate) struct Flight {
     /// The oldest first: numbers and times of departure grow together.
     flying: BTreeMap<JobId, Flying>,
     delayed: Vec<Delayed>,
-    /// Writes that were given up while their call goes on: their pages must not be written.
-    stuck: HashMap<JobId, PageRange>,
+    stuck: HashMap<JobId, Stuck>,
     next: u64,
+    /// When it was last seen what is overdue.
+    looked: Option<Instant>,
 }
 
 impl Flight {
     /// Notes that `job` begins; the engine's answer where it must not begin.
-    pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Result<(JobId, Job), JobDone> {
+    pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Result<Launched, JobDone> {
         if let Job::Write { range, .. } = &job
-            && self.stuck.values().any(|stuck| stuck.overlaps(*range))
+            && self
+                .stuck
+                .values()
+                .any(|stuck| stuck.writes && stuck.range.overlaps(*range))
         {
             return Err(job.failed(PageError::Io));
         }
         self.next += 1;
         let id = JobId(self.next);
+        let ticket = Ticket::default();
         self.flying.insert(
             id,
             Flying {
                 job: job.outline(),
                 since: now,
+                ticket: ticket.clone(),
                 attempts: attempts + 1,
             },
         );
-        Ok((id, job))
+        Ok(Launched { id, job, ticket })
     }
 
     /// Takes in the result of an attempt.
@@ -79,7 +171,7 @@ impl Flight {
         now: Instant,
     ) -> Landing {
         let Some(flying) = self.flying.remove(&id) else {
-            return Landing::Late(self.stuck.remove(&id));
+            return Landing::Late(self.stuck.remove(&id).unwrap_or_default());
         };
         if read_failed(&report.done) && flying.attempts < policy.read_attempts {
             let due = now + policy.read_backoff.after(flying.attempts, id.0);
@@ -99,44 +191,69 @@ impl Flight {
         due.map(|delayed| (delayed.job, delayed.attempts)).collect()
     }
 
-    /// Gives up the attempts that are overdue: their pages, and what happens instead.
-    pub(crate) fn overdue(&mut self, now: Instant, policy: &FailurePolicy) -> Vec<(PageRange, Instead)> {
-        let late = |flying: &Flying| now.duration_since(flying.since) >= policy.deadline;
-        let oldest = self.flying.iter().take_while(|(_, flying)| late(flying));
-        let ids: Vec<JobId> = oldest.map(|(id, _)| *id).collect();
+    /// Gives up the attempts that are overdue. Time in the queue does not count, unless the pool is
+    /// exhausted: then nobody may ever come to them.
+    pub(crate) fn overdue(&mut self, now: Instant, policy: &FailurePolicy, exhausted: bool) -> Vec<Overdue> {
+        self.looked = Some(now);
+        let late = |since: Instant| now.duration_since(since) >= policy.deadline;
+        let stuck = |flying: &Flying| flying.ticket.begun().map_or(exhausted, late);
+        let oldest = self.flying.iter().take_while(|(_, flying)| late(flying.since));
+        let ids: Vec<JobId> = oldest
+            .filter(|(_, flying)| stuck(flying))
+            .map(|(id, _)| *id)
+            .collect();
         ids.into_iter()
             .filter_map(|id| self.give_up(id, policy))
             .collect()
     }
 
-    /// The worker of an attempt died: what happens instead.
-    pub(crate) fn lost(&mut self, id: JobId, policy: &FailurePolicy) -> Option<(PageRange, Instead)> {
-        let instead = self.give_up(id, policy);
+    /// The worker of an attempt died.
+    pub(crate) fn lost(&mut self, id: JobId, policy: &FailurePolicy) -> Lost {
         // A call that died cannot come back and write.
+        if let Some(stuck) = self.stuck.remove(&id) {
+            return Lost {
+                instead: None,
+                stood_in: stuck.stood_in,
+            };
+        }
+        let instead = self.give_up(id, policy).map(|overdue| overdue.instead);
         self.stuck.remove(&id);
-        instead
+        Lost {
+            instead,
+            stood_in: false,
+        }
     }
 
-    fn give_up(&mut self, id: JobId, policy: &FailurePolicy) -> Option<(PageRange, Instead)> {
-        let Flying { job, attempts, .. } = self.flying.remove(&id)?;
+    fn give_up(&mut self, id: JobId, policy: &FailurePolicy) -> Option<Overdue> {
+        let Flying {
+            job,
+            attempts,
+            ticket,
+            ..
+        } = self.flying.remove(&id)?;
         let range = job.range();
-        if let Job::Write { range, .. } = &job {
-            self.stuck.insert(id, *range);
+        let occupies_worker = !ticket.cancel();
+        if occupies_worker {
+            self.stuck.insert(id, stuck(&job, true));
         }
         let again = matches!(job, Job::Read { .. }) && attempts < policy.read_attempts.max(2);
-        let instead = if again {
+        let instead = if again && occupies_worker {
             Instead::Again(job, attempts)
         } else {
             Instead::Deliver(job.failed(PageError::Io))
         };
-        Some((range, instead))
+        Some(Overdue {
+            range,
+            occupies_worker,
+            instead,
+        })
     }
 
     /// Forgets all attempts: whoever asked for them is gone. Writes stay noted until they return.
     pub(crate) fn forget(&mut self) {
         for (id, flying) in std::mem::take(&mut self.flying) {
-            if let Job::Write { range, .. } = flying.job {
-                self.stuck.insert(id, range);
+            if !flying.ticket.cancel() {
+                self.stuck.insert(id, stuck(&flying.job, false));
             }
         }
         self.delayed.clear();
@@ -145,11 +262,24 @@ impl Flight {
     /// When something is due next.
     pub(crate) fn next_due(&self, policy: &FailurePolicy) -> Option<Instant> {
         let oldest = self.flying.values().next();
-        let overdue = oldest.map(|flying| flying.since + policy.deadline);
+        // What is old and not overdue waits in the queue: it is looked at again and again.
+        let again = self.looked.map(|looked| looked + policy.deadline / 8);
+        let overdue = oldest.map(|flying| {
+            let due = flying.since + policy.deadline;
+            again.map_or(due, |again| due.max(again))
+        });
         overdue
             .into_iter()
             .chain(self.delayed.iter().map(|delayed| delayed.due))
             .min()
+    }
+}
+
+fn stuck(job: &Job, stood_in: bool) -> Stuck {
+    Stuck {
+        range: job.range(),
+        writes: matches!(job, Job::Write { .. }),
+        stood_in,
     }
 }
 

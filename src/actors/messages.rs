@@ -176,8 +176,8 @@ pub(crate) enum Report {
     WorkerStuck,
     /// A stuck worker is back.
     WorkerBack,
-    /// The thread of a worker died.
-    WorkerDied,
+    /// The thread of a worker died; whether another stands in for it already.
+    WorkerDied { stood_in: bool },
     /// The pager has ended.
     Ended { pager: PagerId },
 }

@@ -60,7 +60,7 @@ impl PagerActor {
         let wait = due.saturating_duration_since(Instant::now());
         let handle = ctx.run_later(wait, |pager, ctx| {
             pager.timer = None;
-            pager.cell.work().tick(Instant::now());
+            pager.cell.work().guarded(|work| work.tick(Instant::now()));
             pager.after_turn(ctx);
         });
         self.timer = Some((handle, due));
@@ -85,10 +85,10 @@ impl Handler<Wake> for PagerActor {
                 return self.after_turn(ctx);
             };
             let mut work = self.cell.work();
-            match incoming {
+            work.guarded(|work| match incoming {
                 Incoming::Call(call) => work.call(call),
                 Incoming::Answer(answer) => work.answer(answer),
-            }
+            });
         }
         ctx.address().do_send(Wake);
         self.after_turn(ctx);

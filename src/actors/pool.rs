@@ -12,18 +12,19 @@ use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 
 use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Job, JobReport};
-use super::flight::JobId;
+use super::flight::{JobId, Launched, Ticket};
 use super::local::mark_bucket_thread;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
 
-/// How many workers may stand in for stuck or dead ones at the same time.
+/// How many workers may stand in for stuck ones at the same time.
 const STAND_INS: usize = 64;
 
 /// A job and where its result goes. Dropped without a result, it says that its worker died.
 pub(crate) struct Work {
     id: JobId,
     job: Option<Job>,
+    ticket: Ticket,
     backend: Arc<dyn Backend>,
     page_size: PageSize,
     reply_to: Weak<PagerCell>,
@@ -31,8 +32,7 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn new(
-        id: JobId,
-        job: Job,
+        Launched { id, job, ticket }: Launched,
         backend: Arc<dyn Backend>,
         page_size: PageSize,
         reply_to: Weak<PagerCell>,
@@ -40,15 +40,18 @@ impl Work {
         Self {
             id,
             job: Some(job),
+            ticket,
             backend,
             page_size,
             reply_to,
         }
     }
 
-    /// Calls the store.
+    /// Calls the store, if anybody still wants it.
     fn run(mut self) {
-        if let Some(job) = self.job.take() {
+        if !self.ticket.begin() {
+            self.reply_to = Weak::new();
+        } else if let Some(job) = self.job.take() {
             let report = job.run(&*self.backend, self.page_size);
             self.answer(Some(report));
             // Answered: the guard has nothing left to say.
@@ -160,18 +163,46 @@ impl BackendPool {
         self.shared.arrived.notify_all();
     }
 
-    /// Starts a worker in place of one that is stuck or dead, up to a limit.
-    pub(crate) fn replace_worker(&self) {
+    /// Starts a worker in place of one that is stuck, up to a limit.
+    pub(crate) fn stand_in(&self) {
         let mut queue = self.shared.lock();
         if queue.closed || queue.stand_ins >= STAND_INS {
             return;
         }
         queue.stand_ins += 1;
         drop(queue);
-        if panic::catch_unwind(AssertUnwindSafe(|| self.add_workers(1))).is_err() {
-            tracing::error!("no thread can be started in place of a stuck worker");
+        if !self.add_one() {
             self.shared.lock().stand_ins -= 1;
         }
+    }
+
+    /// True if no more workers are started in place of stuck ones.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let queue = self.shared.lock();
+        queue.closed || queue.stand_ins >= STAND_INS
+    }
+
+    /// A worker's thread is gone for good: starts another, unless one stands in for it already.
+    pub(crate) fn replace_dead(&self, stood_in: bool) {
+        let mut queue = self.shared.lock();
+        if stood_in && queue.stand_ins > 0 {
+            // Who stood in takes the place.
+            queue.stand_ins -= 1;
+            return;
+        }
+        let closed = queue.closed;
+        drop(queue);
+        if !closed {
+            self.add_one();
+        }
+    }
+
+    fn add_one(&self) -> bool {
+        let added = panic::catch_unwind(AssertUnwindSafe(|| self.add_workers(1))).is_ok();
+        if !added {
+            tracing::error!("no thread can be started in place of a worker");
+        }
+        added
     }
 
     /// A stuck worker is back: one is too many now.

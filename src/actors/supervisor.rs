@@ -185,7 +185,8 @@ impl Handler<Report> for BucketSupervisor {
                 tracing::error!(pager = pager.0, %text, "a pager panicked");
                 self.failed(pager, policy, Control::Restart, ctx);
             }
-            Report::WorkerStuck | Report::WorkerDied => self.watch.pool.replace_worker(),
+            Report::WorkerStuck => self.watch.pool.stand_in(),
+            Report::WorkerDied { stood_in } => self.watch.pool.replace_dead(stood_in),
             Report::WorkerBack => self.watch.pool.retire_worker(),
             Report::Ended { pager } => {
                 self.health.remove(&pager);

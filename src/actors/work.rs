@@ -12,7 +12,7 @@ use std::time::Instant;
 use actix::Addr;
 
 use super::cell::{JobAnswer, PagerCell};
-use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output};
+use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output, panic_text};
 use super::events::{EventKind, EventSink};
 use super::flight::{Flight, Landing};
 use super::messages::{Reply, Report, Request};
@@ -29,7 +29,7 @@ enum Waiting {
     Answer {
         reply: Reply<Outcome>,
         /// The request, to be made again of a core that is made anew; none where it is answered at once.
-        again: Option<Event>,
+        again: Option<Again>,
     },
     Copied(Reply<Copied>),
     /// The pager itself: it writes back, then shuts down, because nobody holds it any more.
@@ -43,6 +43,23 @@ enum Farewell {
     Sync,
     /// Everything is stored.
     Shutdown,
+}
+
+/// A request that can be made more than once.
+#[derive(Clone)]
+struct Again {
+    event: Event,
+    /// It is answered only when the store is durable.
+    durable: bool,
+}
+
+impl Again {
+    fn ask(&self, engine: &mut Engine, token: RequestToken) {
+        if self.durable {
+            engine.make_durable(token);
+        }
+        engine.handle(self.event.clone());
+    }
 }
 
 /// Whether requests are taken.
@@ -92,11 +109,15 @@ pub(crate) struct PagerWork {
     /// Mappings whose users wait until the object is ready.
     mapped: Vec<(Reply<Mapped>, Mapped)>,
     flight: Flight,
+    /// Results that the engine has not taken in yet.
+    results: VecDeque<JobDone>,
     references: References,
     condition: Condition,
     /// When failed writes are tried again, and how often they were.
     retry_at: Option<Instant>,
     retries: u32,
+    /// Writes failed and have not all succeeded since.
+    failing: bool,
     /// Nobody holds the pager any more.
     leaving: bool,
     /// Jobs that wait while the store is made anew; none while it is not.
@@ -114,10 +135,12 @@ impl PagerWork {
             kept: VecDeque::new(),
             mapped: Vec::new(),
             flight: Flight::default(),
+            results: VecDeque::new(),
             references: References::new(),
             condition: Condition::Well,
             retry_at: None,
             retries: 0,
+            failing: false,
             leaving: false,
             restarting: None,
         }
@@ -153,10 +176,7 @@ impl PagerWork {
             return self.worker_died(answer.id);
         };
         if let Some(text) = report.panic.take() {
-            self.parts
-                .events
-                .tell(self.parts.id, EventKind::BackendPanicked(text));
-            self.report_failure();
+            self.backend_panicked(text);
         }
         match self
             .flight
@@ -164,12 +184,17 @@ impl PagerWork {
         {
             Landing::Deliver(done) => self.deliver(done),
             Landing::Again => {}
-            Landing::Late(range) => self.landed_late(range.unwrap_or_default()),
+            Landing::Late(stuck) => self.landed_late(stuck),
         }
     }
 
     /// Lets the engine work, then carries out what it wants done.
+    ///
+    /// A core that panicked is not touched before it is made anew.
     fn turn(&mut self, work: impl FnOnce(&mut Engine)) {
+        if self.condition == Condition::Stunned {
+            return;
+        }
         let engine = &mut self.parts.engine;
         let worked = panic::catch_unwind(AssertUnwindSafe(|| {
             work(engine);
@@ -177,12 +202,57 @@ impl PagerWork {
         }));
         match worked {
             Ok(()) => self.flush(),
-            Err(payload) => self.stunned(&*payload),
+            Err(payload) => self.stunned(payload),
         }
     }
 
-    /// Carries out what the engine could not do by itself.
+    /// Does something that must not take the actor down with it: a panic makes the pager anew.
+    pub(crate) fn guarded(&mut self, act: impl FnOnce(&mut Self)) {
+        let acted = panic::catch_unwind(AssertUnwindSafe(|| {
+            act(self);
+            self.flush();
+        }));
+        if let Err(payload) = acted {
+            self.stunned(payload);
+        }
+    }
+
+    /// The length of the object; what it was before where the store panics.
+    fn extent(&mut self) -> u64 {
+        let backend = self.parts.backend.clone();
+        let asked = panic::catch_unwind(AssertUnwindSafe(|| backend.extent()));
+        asked.unwrap_or_else(|payload| {
+            self.backend_panicked(panic_text(&*payload));
+            self.parts.engine.object().options().extent.unwrap_or_default()
+        })
+    }
+
+    fn backend_panicked(&mut self, text: String) {
+        let id = self.parts.id;
+        self.parts.events.tell(id, EventKind::BackendPanicked(text));
+        self.report_failure();
+    }
+
+    /// Carries out what the engine could not do by itself, and what follows from that.
     fn flush(&mut self) {
+        while self.condition != Condition::Stunned {
+            self.carry_out();
+            let Some(done) = self.results.pop_front() else {
+                self.note_recovery();
+                return self.finish_draining();
+            };
+            let engine = &mut self.parts.engine;
+            let worked = panic::catch_unwind(AssertUnwindSafe(|| engine.job_done(done)));
+            if let Err(payload) = worked {
+                self.stunned(payload);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(text) = self.parts.engine.next_panic() {
+            self.backend_panicked(text);
+        }
         while let Some(output) = self.parts.engine.next_output() {
             match output {
                 Output::Job(job) => self.launch(job, 0),
@@ -198,14 +268,12 @@ impl PagerWork {
                 Output::PortDestroyed | Output::Terminated | Output::NoSenders => {}
             }
         }
-        self.finish_draining();
     }
 
     /// Sends a job to the pool, or answers it here where the store must not be touched.
     fn launch(&mut self, job: Job, attempts: u32) {
         if self.condition == Condition::Quarantined && !matches!(job, Job::ClearUserData | Job::Restart) {
-            let done = job.failed(crate::object::PageError::Io);
-            return self.deliver(done);
+            return self.take_in(job.failed(crate::object::PageError::Io));
         }
         if let Some(waiting) = &mut self.restarting
             && !matches!(job, Job::Restart)
@@ -213,30 +281,32 @@ impl PagerWork {
             return waiting.push((job, attempts));
         }
         match self.flight.launch(job, attempts, Instant::now()) {
-            Ok((id, job)) => self.parts.pool.submit(Work::new(
-                id,
-                job,
+            Ok(launched) => self.parts.pool.submit(Work::new(
+                launched,
                 self.parts.backend.clone(),
                 self.parts.page_size,
                 self.cell.clone(),
             )),
-            Err(done) => self.deliver(done),
+            Err(done) => self.take_in(done),
         }
     }
 
     fn deliver(&mut self, done: JobDone) {
         match done {
             JobDone::Restarted { result } => self.backend_restarted(result),
-            JobDone::WeakDropped => {}
             JobDone::UserDataCleared => self.end(),
-            done @ (JobDone::PagesRead { .. }
-            | JobDone::PagesWritten { .. }
-            | JobDone::PagesUnlocked { .. }
-            | JobDone::EvictNotified
-            | JobDone::Synced { .. }) => {
-                self.turn(|engine| engine.job_done(done));
-                self.look_for_recovery();
+            done => {
+                self.take_in(done);
+                self.flush();
             }
+        }
+    }
+
+    /// Queues a result for the engine. A job that is refused is answered in the turn that made it: one
+    /// after the other, however many there are.
+    fn take_in(&mut self, done: JobDone) {
+        if !matches!(done, JobDone::WeakDropped) && self.condition != Condition::Stunned {
+            self.results.push_back(done);
         }
     }
 

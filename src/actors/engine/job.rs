@@ -275,7 +275,8 @@ fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange,
     let (result, panic) = caught(|| backend.write_pages(&pages).map_err(Failure::Write));
     let (written, error) = match result {
         Ok(()) => (range.len(), None),
-        Err(Failure::Write(error)) if error.written >= range.len() => (range.len(), None),
+        // Whoever fails and counts every page as written, or more, cannot be believed.
+        Err(Failure::Write(error)) if error.written >= range.len() => (0, Some(error.source.page_error())),
         Err(Failure::Write(error)) => (error.written, Some(error.source.page_error())),
         Err(Failure::Panic) => (0, Some(PageError::Io)),
     };

@@ -118,6 +118,8 @@ pub struct Engine {
     buffers: Vec<PageBuffer>,
     outputs: VecDeque<Output>,
     deferred: Option<VecDeque<Upcall>>,
+    panics: VecDeque<String>,
+    inline_reads: bool,
 }
 
 impl Engine {
@@ -151,6 +153,8 @@ impl Engine {
             buffers: Vec::new(),
             outputs: VecDeque::new(),
             deferred: None,
+            panics: VecDeque::new(),
+            inline_reads: true,
         }
     }
 
@@ -239,7 +243,9 @@ impl Engine {
 
     /// Answers the users' request `token` only when the store is durable.
     pub fn make_durable(&mut self, token: RequestToken) {
-        self.durable_after.push(token);
+        if !self.durable_after.contains(&token) {
+            self.durable_after.push(token);
+        }
     }
 
     /// Makes the core anew from what the kernel knows: after a panic nothing else can be trusted.
@@ -279,6 +285,17 @@ impl Engine {
     /// What the engine wants done, oldest first.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// Whether reads that need no waiting may be made in passing, by the caller of the engine; unless
+    /// said otherwise they are.
+    pub fn set_inline_reads(&mut self, inline: bool) {
+        self.inline_reads = inline;
+    }
+
+    /// What a panic of the store said that was asked in passing, oldest first.
+    pub fn next_panic(&mut self) -> Option<String> {
+        self.panics.pop_front()
     }
 
     /// True if a copy had its share of this turn and wants another.

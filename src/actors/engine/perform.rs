@@ -2,8 +2,8 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages};
-use crate::backend::{PageBuffer, ReadRun};
+use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages, panic_text};
+use crate::backend::{PageBuffer, PageOutcome, ReadRun};
 use crate::mach::{Call, KernelError};
 use crate::object::{
     Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken,
@@ -66,8 +66,22 @@ impl Engine {
             precious,
             reply: false,
         });
-        note(called);
+        if let Err(error) = called {
+            self.not_supplied(control, range, &error);
+        }
         self.done_with(data, range);
+    }
+
+    /// The kernel has no memory for pages that came from the store: whoever waits gets an error.
+    fn not_supplied(&mut self, control: PortName, range: PageRange, error: &KernelError) {
+        tracing::error!(?range, %error, "the kernel refused pages");
+        let called = self.kernel.call(Call::DataError {
+            control,
+            offset: range.offset(self.page_size),
+            length: range.bytes(self.page_size),
+            error: PageError::Io,
+        });
+        note(called);
     }
 
     fn release(&mut self, data: DataId, range: PageRange) {
@@ -91,22 +105,42 @@ impl Engine {
         }
     }
 
+    /// True if the store had every page at once. A failure is left to a worker, whose attempts the
+    /// policy counts.
+    fn reads_in_passing(
+        &mut self,
+        range: PageRange,
+        buffer: &mut PageBuffer,
+        outcomes: &mut Vec<PageOutcome>,
+    ) -> bool {
+        if !self.inline_reads {
+            return false;
+        }
+        let mut run = ReadRun::new(range, self.page_size, buffer, outcomes);
+        match panic::catch_unwind(AssertUnwindSafe(|| self.backend.try_read_pages(&mut run))) {
+            Ok(Some(Ok(()))) => run.finish(Ok(())),
+            Ok(Some(Err(_)) | None) => return false,
+            Err(payload) => {
+                self.panics.push_back(panic_text(&*payload));
+                return false;
+            }
+        }
+        let failed = |outcome: &PageOutcome| matches!(outcome, PageOutcome::Failed(_));
+        !outcomes.iter().any(failed)
+    }
+
     fn read(&mut self, op: OpId, range: PageRange, access: Prot) {
         let mut buffer = self.take_buffer(range.bytes(self.page_size) as usize);
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        let mut run = ReadRun::new(range, self.page_size, &mut buffer, &mut outcomes);
-        let tried = panic::catch_unwind(AssertUnwindSafe(|| self.backend.try_read_pages(&mut run)));
-        match tried.unwrap_or_else(|_| Some(Err(PageError::Io.into()))) {
-            Some(result) => {
-                run.finish(result);
-                self.post_pages_read(op, range, buffer, &outcomes);
-            }
-            None => self.submit(Job::Read {
+        if self.reads_in_passing(range, &mut buffer, &mut outcomes) {
+            self.post_pages_read(op, range, buffer, &outcomes);
+        } else {
+            self.submit(Job::Read {
                 op,
                 range,
                 access,
                 buffer,
-            }),
+            });
         }
         self.outcomes = outcomes;
     }

@@ -1,6 +1,6 @@
 //! What users, and the supervisor, ask of a pager.
 
-use super::{Condition, Intake, PagerWork, Waiting};
+use super::{Again, Condition, Intake, PagerWork, Waiting};
 use crate::actors::engine::{Copy, Engine, Job};
 use crate::actors::messages::{Control, Reply, Request, UserCall};
 use crate::mach::RawMapping;
@@ -80,7 +80,7 @@ impl PagerWork {
             }
             Request::Map { range, prot, reply } => self.map(range, prot, reply),
             Request::Shutdown { reply } => {
-                let extent = self.parts.backend.extent();
+                let extent = self.extent();
                 self.request(reply, true, |token| Event::Shutdown { token, extent });
             }
         }
@@ -106,16 +106,18 @@ impl PagerWork {
         durable: bool,
         event: impl Fn(super::RequestToken) -> Event,
     ) {
-        let token = self.token(|token| Waiting::Answer {
-            reply,
-            again: Some(event(token)),
-        });
-        self.turn(|engine| {
-            if durable {
-                engine.make_durable(token);
+        let mut again = None;
+        let token = self.token(|token| {
+            let event = event(token);
+            again = Some(Again { event, durable });
+            Waiting::Answer {
+                reply,
+                again: again.clone(),
             }
-            engine.handle(event(token));
         });
+        if let Some(again) = again {
+            self.turn(|engine| again.ask(engine, token));
+        }
     }
 
     fn control(&mut self, control: Control) {

@@ -40,15 +40,12 @@ impl PagerWork {
 
     fn shut_down(&mut self) {
         let token = self.token(|_| Waiting::Farewell(Farewell::Shutdown));
-        let extent = self.parts.backend.extent();
+        let extent = self.extent();
         self.turn(|engine| engine.handle(Event::Shutdown { token, extent }));
     }
 
     /// The extent in whole pages.
-    fn whole_length(&self) -> u64 {
-        self.parts
-            .backend
-            .extent()
-            .next_multiple_of(self.parts.page_size.bytes())
+    fn whole_length(&mut self) -> u64 {
+        self.extent().next_multiple_of(self.parts.page_size.bytes())
     }
 }

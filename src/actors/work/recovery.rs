@@ -1,14 +1,15 @@
 //! What a pager does when its store, a worker, or the pager itself fails.
 
 use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
-use super::{Condition, PagerWork, Waiting};
+use super::{Again, Condition, PagerWork, Waiting};
 use crate::actors::engine::{Job, panic_text};
 use crate::actors::events::EventKind;
-use crate::actors::flight::{Instead, JobId};
+use crate::actors::flight::{Instead, JobId, Lost, Stuck};
 use crate::actors::messages::Report;
-use crate::object::{Event, PageError, PageRange};
+use crate::object::{Event, PageError, PageRange, RequestToken};
 
 impl PagerWork {
     /// When something is due; the actor is to call [`tick`](Self::tick) then.
@@ -19,11 +20,14 @@ impl PagerWork {
 
     /// Does what has become due.
     pub(crate) fn tick(&mut self, now: Instant) {
-        for (range, instead) in self.flight.overdue(now, &self.parts.policy) {
-            self.tell(EventKind::Overdue { range });
-            self.parts.supervisor.do_send(Report::WorkerStuck);
+        let exhausted = self.parts.pool.is_exhausted();
+        for overdue in self.flight.overdue(now, &self.parts.policy, exhausted) {
+            self.tell(EventKind::Overdue { range: overdue.range });
+            if overdue.occupies_worker {
+                self.parts.supervisor.do_send(Report::WorkerStuck);
+            }
             self.report_failure();
-            self.go_on(instead);
+            self.go_on(overdue.instead);
         }
         for (job, attempts) in self.flight.due(now) {
             self.launch(job.again(self.parts.page_size), attempts);
@@ -43,24 +47,44 @@ impl PagerWork {
     }
 
     pub(super) fn worker_died(&mut self, id: JobId) {
-        self.parts.supervisor.do_send(Report::WorkerDied);
-        if let Some((_, instead)) = self.flight.lost(id, &self.parts.policy) {
+        let Lost { instead, stood_in } = self.flight.lost(id, &self.parts.policy);
+        self.parts.supervisor.do_send(Report::WorkerDied { stood_in });
+        self.tell(EventKind::WorkerDied);
+        if let Some(instead) = instead {
             self.report_failure();
             self.go_on(instead);
         }
+        self.retry_now();
     }
 
-    pub(super) fn landed_late(&mut self, range: PageRange) {
-        self.parts.supervisor.do_send(Report::WorkerBack);
-        self.tell(EventKind::LateResult { range });
+    pub(super) fn landed_late(&mut self, stuck: Stuck) {
+        if stuck.stood_in {
+            self.parts.supervisor.do_send(Report::WorkerBack);
+        }
+        self.tell(EventKind::LateResult { range: stuck.range });
+        self.retry_now();
+    }
+
+    /// What stood in the way of failed writes is gone.
+    fn retry_now(&mut self) {
         if self.retry_at.is_some() {
             self.retry_at = Some(Instant::now());
+        }
+    }
+
+    /// Failed writes are behind us once nothing is kept any more.
+    pub(super) fn note_recovery(&mut self) {
+        if self.failing && !self.parts.engine.object().keeps_failed_writes() {
+            self.failing = false;
+            self.retries = 0;
+            self.tell(EventKind::WritesRecovered);
         }
     }
 
     /// Writes that fail are tried again with a back-off, for as long as it takes.
     pub(super) fn retry_later(&mut self, range: PageRange, error: PageError) {
         self.tell(EventKind::WritesFailed { range, error });
+        self.failing = true;
         self.retry_soon();
     }
 
@@ -73,20 +97,15 @@ impl PagerWork {
         }
     }
 
-    /// Notes when everything that could not be written is in the store.
-    pub(super) fn look_for_recovery(&mut self) {
-        if self.retries > 0 && self.parts.engine.unsaved_pages() == 0 {
-            self.retries = 0;
-            self.tell(EventKind::WritesRecovered);
-        }
-    }
-
     /// The pager panicked: its core cannot be trusted any more. What the kernel knows can.
-    pub(super) fn stunned(&mut self, payload: &(dyn Any + Send)) {
+    pub(super) fn stunned(&mut self, payload: Box<dyn Any + Send>) {
         self.condition = Condition::Stunned;
         let pager = self.parts.id;
         let policy = self.parts.policy;
-        let text = panic_text(payload);
+        let text = panic_text(&*payload);
+        if panic::catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err() {
+            tracing::error!(pager = pager.0, "what a pager panicked with panicked, too");
+        }
         tracing::error!(pager = pager.0, %text, "a pager panicked");
         self.parts
             .supervisor
@@ -95,19 +114,28 @@ impl PagerWork {
 
     /// Makes the core anew from what the kernel knows and serves whoever waits.
     pub(super) fn restart(&mut self) {
+        match self.condition {
+            Condition::Ended => return,
+            Condition::Stunned => self.condition = Condition::Well,
+            Condition::Well | Condition::Quarantined => {}
+        }
         self.flight.forget();
         self.restarting = None;
-        self.condition = Condition::Well;
+        self.choose_reads();
+        self.results.clear();
         self.turn(|engine| engine.restart());
+        if self.condition == Condition::Stunned {
+            return; // Again: the next verdict comes.
+        }
         self.waiting
             .retain(|_, waiting| !matches!(waiting, Waiting::Answer { again: None, .. }));
-        let requested = |waiting: &Waiting| match waiting {
-            Waiting::Answer { again, .. } => again.clone(),
+        let requested = |(token, waiting): (&RequestToken, &Waiting)| match waiting {
+            Waiting::Answer { again, .. } => again.clone().map(|again| (*token, again)),
             Waiting::Copied(_) | Waiting::Farewell(_) => None,
         };
-        let again: Vec<Event> = self.waiting.values().filter_map(requested).collect();
-        for event in again {
-            self.turn(|engine| engine.handle(event));
+        let again: Vec<(RequestToken, Again)> = self.waiting.iter().filter_map(requested).collect();
+        for (token, again) in again {
+            self.turn(|engine| again.ask(engine, token));
         }
         if self.leaving {
             self.waiting
@@ -122,14 +150,22 @@ impl PagerWork {
     pub(super) fn restart_backend(&mut self) {
         if self.restarting.is_none() {
             self.restarting = Some(Vec::new());
+            self.choose_reads();
             self.launch(Job::Restart, 0);
         }
+    }
+
+    /// A store that is quarantined or being made anew is not read in passing.
+    fn choose_reads(&mut self) {
+        let inline = self.condition != Condition::Quarantined && self.restarting.is_none();
+        self.parts.engine.set_inline_reads(inline);
     }
 
     pub(super) fn backend_restarted(&mut self, result: Result<(), PageError>) {
         for (job, attempts) in self.restarting.take().into_iter().flatten() {
             self.launch(job, attempts);
         }
+        self.choose_reads();
         match result {
             Ok(()) => {
                 self.tell(EventKind::BackendRestarted);
@@ -147,6 +183,7 @@ impl PagerWork {
             self.restart();
         }
         self.condition = Condition::Quarantined;
+        self.choose_reads();
         self.retry_at = None;
         self.tell(EventKind::Quarantined);
     }
