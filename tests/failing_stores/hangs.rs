@@ -1,0 +1,115 @@
+//! Calls of the store that never return.
+
+use std::thread;
+use std::time::Duration;
+
+use actor_pager::backend::{CallKind, Fault};
+use actor_pager::error::{CopyError, SyncError};
+use actor_pager::object::{PageError, PageIndex};
+use actor_pager::{EventKind, FailurePolicy, Wait};
+
+use crate::support::*;
+
+fn impatient() -> FailurePolicy {
+    FailurePolicy {
+        deadline: Duration::from_millis(60),
+        ..policy()
+    }
+}
+
+pub(crate) fn a_read_that_never_returns_is_served_by_another_worker(machine: &Machine) {
+    let bucket = machine.builder().workers(1).start().unwrap();
+    let mut events = bucket.events();
+    let (pager, control) = pager(&bucket, impatient());
+    control.fail_next(CallKind::Read, page(6), Fault::Hang);
+    assert_eq!(load(&pager, 6), all(7));
+    wait_for(&mut events, |kind| matches!(kind, EventKind::Overdue { .. }));
+    fill(&pager, 6, 0x66);
+    control.release_hangs();
+    wait_for(
+        &mut events,
+        |kind| matches!(kind, EventKind::LateResult { range } if range.contains(PageIndex(6))),
+    );
+    // What the store said late is not believed any more.
+    assert_eq!(load(&pager, 6), all(0x66));
+    assert_eq!(load(&pager, 20), all(21));
+}
+
+pub(crate) fn reads_that_hang_again_and_again_are_an_error(machine: &Machine) {
+    let bucket = machine.bucket();
+    let (pager, control) = pager(&bucket, impatient());
+    control.fail(CallKind::Read, page(6), Fault::Hang);
+    let stopped = pager.read_at_blocking(6 * PAGE, &mut [0]).unwrap_err();
+    assert!(matches!(
+        stopped,
+        CopyError::Page {
+            error: PageError::Io,
+            ..
+        }
+    ));
+    control.heal_all();
+    assert_eq!(load(&pager, 6), all(7));
+    control.release_hangs();
+}
+
+pub(crate) fn a_late_write_never_overwrites_newer_data(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    let (pager, control) = pager(&bucket, impatient());
+    fill(&pager, 1, 0xA1);
+    control.fail_next(CallKind::Write, page(1), Fault::Hang);
+    assert_eq!(
+        failed(pager.sync_blocking(Wait::Yes)),
+        [(PageIndex(1), PageError::Io)]
+    );
+    assert!(control.wait_hanging(1, LONG));
+    // Newer bytes, while the old ones are still under way: they wait for them.
+    fill(&pager, 1, 0xB2);
+    failed(pager.sync_blocking(Wait::Yes));
+    assert_eq!(stored(&pager, 1), all(2));
+    assert_eq!(load(&pager, 1), all(0xB2));
+    control.release_hangs();
+    wait_for(&mut events, |kind| *kind == EventKind::WritesRecovered);
+    assert_eq!(stored(&pager, 1), all(0xB2));
+    failed(pager.sync_blocking(Wait::Yes));
+    assert_eq!(failed(pager.sync_blocking(Wait::Yes)), []);
+}
+
+pub(crate) fn a_sync_that_never_returns_is_an_error(machine: &Machine) {
+    let bucket = machine.bucket();
+    let (pager, control) = pager(&bucket, impatient());
+    fill(&pager, 1, 0x11);
+    control.fail_next(CallKind::Sync, page(0), Fault::Hang);
+    let told = pager.sync_blocking(Wait::Yes);
+    assert!(matches!(told, Err(SyncError::Durability(PageError::Io))));
+    pager.sync_blocking(Wait::Yes).unwrap();
+    control.release_hangs();
+}
+
+pub(crate) fn more_hangs_than_workers_stop_nobody(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    // Pages may be asked for in one run: then its calls hang one after the other.
+    let patient = FailurePolicy {
+        read_attempts: 16,
+        ..impatient()
+    };
+    let (pager, control) = pager(&bucket, patient);
+    for index in 0..8 {
+        control.fail_next(CallKind::Read, page(index * 8), Fault::Hang);
+    }
+    thread::scope(|scope| {
+        for index in 0..8 {
+            let pager = &pager;
+            scope.spawn(move || assert_eq!(load(pager, index * 8), all(index as u8 * 8 + 1)));
+        }
+    });
+    control.release_hangs();
+    for _ in 0..8 {
+        wait_for(&mut events, |kind| matches!(kind, EventKind::LateResult { .. }));
+    }
+    // The workers that stood in have gone; those that are left do the work.
+    for index in 0..64 {
+        assert_eq!(load(&pager, index), all(index as u8 + 1));
+    }
+}
