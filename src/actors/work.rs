@@ -295,7 +295,12 @@ impl PagerWork {
         match done {
             JobDone::Restarted { result } => self.backend_restarted(result),
             JobDone::UserDataCleared => self.end(),
-            done => {
+            JobDone::PagesRead { .. }
+            | JobDone::PagesWritten { .. }
+            | JobDone::PagesUnlocked { .. }
+            | JobDone::EvictNotified
+            | JobDone::Synced { .. }
+            | JobDone::WeakDropped => {
                 self.take_in(done);
                 self.flush();
             }

@@ -36,6 +36,10 @@ macro_rules! forward_to_pointee {
                 (**self).sync()
             }
 
+            fn restart(&self) -> Result<(), BackendError> {
+                (**self).restart()
+            }
+
             fn clear_user_data(&self) {
                 (**self).clear_user_data();
             }
