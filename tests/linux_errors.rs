@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use actor_pager::mach::linux::LinuxOptions;
 use actor_pager::mach::{Call, KernelHost, PageSlice, RawMapping};
-use actor_pager::object::{PageError, PageIndex, PageRange, PageSize, Prot, ShouldReturn};
+use actor_pager::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;
 
 /// SIGBUS signals that came, over all threads.
@@ -503,4 +503,63 @@ fn what_makes_no_sense_is_refused() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("raise the bound"), "{error}");
+}
+
+#[test]
+fn an_object_that_nobody_maps_is_written_back_terminated_and_begun_anew() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, PAGE, 9);
+    peek(&mapping, 3 * PAGE);
+    let before = pager.with_server(|server| {
+        let call = Call::ChangeAttributes {
+            control: server.control,
+            may_cache: false,
+            copy_strategy: CopyStrategy::None,
+            reply: true,
+        };
+        server.call(call).unwrap();
+        server.control
+    });
+    pager.unmap(mapping);
+    pager.wait_until("nothing is left", |server| {
+        server.kernel.residency().resident == 0
+    });
+    let log = pager.store.lock().unwrap().log.clone();
+    let kinds: Vec<_> = log
+        .iter()
+        .map(|line| line.split([' ', '(']).next().unwrap())
+        .collect();
+    assert_eq!(kinds, ["ChangeCompleted", "return", "Terminate"], "{log:?}");
+    assert_eq!(pager.store.lock().unwrap().bytes[PAGE], 9);
+    let mapping = pager.map(Prot::READ_WRITE);
+    assert_eq!(peek(&mapping, PAGE), 9);
+    assert_ne!(
+        pager.with_server(|server| server.control),
+        before,
+        "a new control port"
+    );
+}
+
+#[test]
+fn evictions_are_told_where_that_was_asked_for() {
+    let limit = 16 * PAGE as u64;
+    let Some(host) = host(LinuxOptions::default().resident_limit(Some(limit))) else {
+        return;
+    };
+    let mut spec = spec(64 * PAGE as u64, PageSize::KIB_4);
+    spec.notify_on_evict = true;
+    let pager = Pager::with_spec(&host, spec, (0..64 * PAGE).map(pattern).collect());
+    let mapping = pager.map(Prot::READ);
+    for page in (0..64).step_by(2).chain((1..64).step_by(2)) {
+        assert_eq!(peek(&mapping, page * PAGE), pattern(page * PAGE));
+    }
+    let resident = pager.with_server(|server| server.kernel.residency().resident);
+    let log = pager.store.lock().unwrap().log.clone();
+    let bytes = |line: &String| line.split(' ').nth(2).and_then(|bytes| bytes.parse::<u64>().ok());
+    let told = log.iter().filter_map(bytes).sum::<u64>() / PAGE as u64;
+    assert_eq!(told + resident, host.stats().pages_in, "{log:?}");
 }

@@ -1,6 +1,6 @@
 //! What may happen in one step.
 
-use actor_pager::actors::engine::Copy;
+use actor_pager::actors::engine::{Copy, Job};
 use actor_pager::backend::PageBuffer;
 use actor_pager::mach::{PageData, Upcall};
 use actor_pager::object::{
@@ -82,10 +82,22 @@ impl Simulation {
         let (lock_reads, inline) = (self.rng.chance(20), self.rng.chance(20));
         self.tell(|| format!("store: {job:?} {fate:?}"));
         self.store.next_call(fate, lock_reads, false);
+        self.note_write(&job, fate);
         let report = job.run(&*self.store, PageSize::KIB_4);
         self.counts.jobs += 1;
         self.store.next_call(Fate::Succeeds, lock_reads, inline);
         self.engine.job_done(report.done);
+    }
+
+    /// What a failed write leaves of pages that were flushed meanwhile is what counts.
+    fn note_write(&mut self, job: &Job, fate: Fate) {
+        if let Job::Write { range, .. } = job {
+            for page in range.iter() {
+                if self.flushed.remove(&page) && fate != Fate::Succeeds {
+                    self.client.forget(PageRange::single(page));
+                }
+            }
+        }
     }
 
     fn pressure(&mut self) {
@@ -103,7 +115,7 @@ impl Simulation {
             0..3 => LockKind::Sync,
             3 => LockKind::Flush,
             4..6 => LockKind::Return,
-            6..8 if std::env::var_os("NO_OFFER").is_none() => return self.offer(token, offset),
+            6..8 => return self.offer(token, offset),
             _ => return self.change(token, wait),
         };
         self.tell(|| format!("user: {kind:?} {offset:#x}+{length:#x} wait={wait} {token:?}"));
@@ -112,6 +124,7 @@ impl Simulation {
             // store then, perhaps half a page of it, is what counts.
             let pages = PageRange::with_len(PageIndex(offset / PAGE as u64), length / PAGE as u64);
             self.client.forget(pages);
+            self.flushed.extend(pages.iter());
         }
         if wait && self.rng.chance(30) {
             self.engine.make_durable(token);
@@ -128,12 +141,23 @@ impl Simulation {
     /// A user offers what the page holds anyway: the newest that the pager was given.
     fn offer(&mut self, token: RequestToken, offset: u64) {
         let page = PageIndex(offset / PAGE as u64);
-        let bytes = self.client.expected(page).or_else(|| self.store.page(page));
+        let Some(bytes) = self.client.expected(page).filter(|_| self.is_quiet(page)) else {
+            // It would cross a request or a return: nobody could tell which supply is the newer.
+            self.waiting.remove(&token);
+            return;
+        };
         let mut buffer = PageBuffer::zeroed(PAGE);
-        buffer.copy_from_slice(&bytes.unwrap_or_else(|| vec![0; PAGE]));
+        buffer.copy_from_slice(&bytes);
         let (precious, write_lock) = (self.rng.chance(30), self.rng.chance(20));
         self.tell(|| format!("user: offer {page:?} precious={precious} lock={write_lock} {token:?}"));
         self.engine.offer(token, page, buffer, precious, write_lock);
+    }
+
+    /// True if nothing about the page is on its way between kernel, pager and store.
+    fn is_quiet(&self, page: PageIndex) -> bool {
+        let awaited = self.client.awaited().contains(&page);
+        let unheard = !self.client.unheard().is_empty();
+        !awaited && !unheard && !self.engine.object().page_state(page).is_busy()
     }
 
     fn change(&mut self, token: RequestToken, wait: bool) {

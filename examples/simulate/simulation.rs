@@ -53,6 +53,8 @@ pub(crate) struct Simulation {
     /// Copies that never fault and have not ended: what they store, if anything.
     pub(crate) copies: BTreeSet<RequestToken>,
     pub(crate) unsaved: Vec<UnsavedPages>,
+    /// Flushed since the last call of the store that wrote them ended.
+    pub(crate) flushed: BTreeSet<PageIndex>,
     pub(crate) retry: bool,
     pub(crate) inhibited: bool,
     pub(crate) over: bool,
@@ -138,6 +140,7 @@ impl Simulation {
             answered: BTreeMap::new(),
             copies: BTreeSet::new(),
             unsaved: Vec::new(),
+            flushed: BTreeSet::new(),
             retry: false,
             inhibited: false,
             over: false,

@@ -119,8 +119,8 @@ error_t pager_unlock_page (struct user_pager_info *upi, vm_offset_t address);
 /* The page at offset PAGE was dropped from memory; called if NOTIFY_ON_EVICT was set.  */
 void pager_notify_evict (struct user_pager_info *upi, vm_offset_t page);
 
-/* Say in *OFFSET where the object begins and in *SIZE how many bytes it has.  Asked for the first
-   time when the pager is first used, not by pager_create.  */
+/* Say in *OFFSET where the object begins and in *SIZE how many bytes it has.  Asked once, when the
+   pager is first used and not by pager_create: an object keeps its size.  */
 error_t pager_report_extent (struct user_pager_info *upi, vm_address_t *offset, vm_size_t *size);
 
 /* The pager is gone; called exactly once.  */

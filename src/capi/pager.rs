@@ -1,11 +1,13 @@
 //! A pager as C sees it: counted references, and a pager behind them once it is used.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::backend::CBackend;
 use super::bucket::{CBucket, report};
 use super::callbacks::Callbacks;
-use super::codes::{ESHUTDOWN, Errno, HasErrno, of_page};
+use super::codes::{EDEADLK, ESHUTDOWN, Errno, HasErrno, of_page};
 use super::ports;
 use super::table::{PAGERS, Table};
 use crate::actors::engine::UnsavedPages;
@@ -40,6 +42,13 @@ pub(super) struct CPager {
     state: Mutex<State>,
     /// Held while the pager behind is made, which asks the program for the extent.
     making: Mutex<()>,
+    /// Where the object ends, once the program was asked: never again, on a thread that must not wait.
+    end: OnceLock<u64>,
+}
+
+thread_local! {
+    /// The pager that this thread makes, whose extent the program is being asked for.
+    static MAKING: Cell<*const CPager> = const { Cell::new(ptr::null()) };
 }
 
 struct State {
@@ -95,6 +104,7 @@ impl CPager {
             bucket,
             state: Mutex::new(state),
             making: Mutex::new(()),
+            end: OnceLock::new(),
         }))
     }
 
@@ -120,14 +130,19 @@ impl CPager {
 
     /// Where the object ends, in whole pages; 0 where the program does not say.
     pub(super) fn extent(&self) -> u64 {
-        let page = self.lock().options.page_size.bytes();
-        let (offset, size) = self.callbacks.report_extent(self.upi()).unwrap_or((0, 0));
-        let end = offset.saturating_add(size);
-        end.checked_next_multiple_of(page).unwrap_or(end)
+        *self.end.get_or_init(|| {
+            let page = self.lock().options.page_size.bytes();
+            let (offset, size) = self.callbacks.report_extent(self.upi()).unwrap_or((0, 0));
+            let end = offset.saturating_add(size);
+            end.checked_next_multiple_of(page).unwrap_or(end)
+        })
     }
 
     /// The pager behind, made if it is not yet there.
     pub(super) fn pager(self: &Arc<Self>) -> Result<Pager<CBackend>, Errno> {
+        if MAKING.get() == Arc::as_ptr(self) {
+            return Err(EDEADLK);
+        }
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let options = {
             let state = self.lock();
@@ -138,7 +153,10 @@ impl CPager {
             }
         };
         let backend = CBackend(Arc::clone(self));
-        let made = self.bucket.start()?.create_pager(backend, options);
+        let bucket = self.bucket.start()?;
+        let before = MAKING.replace(Arc::as_ptr(self));
+        let made = bucket.create_pager(backend, options);
+        MAKING.set(before);
         let pager = made.map_err(|error| {
             report("the first use of a pager", &error);
             error.errno()

@@ -114,6 +114,12 @@ impl Locks {
         Some(wait.flushes)
     }
 
+    /// True if a flush of `page` is under way in the kernel.
+    pub(crate) fn flushes(&self, page: PageIndex) -> bool {
+        let mut open = self.waits.iter().filter(|wait| wait.closed_at.is_none());
+        open.any(|wait| wait.flushes && wait.asked.contains(page))
+    }
+
     /// The kernel is gone: it confirms nothing any more.
     pub(crate) fn confirm_all(&mut self, next_seq: u64) {
         for wait in &mut self.waits {

@@ -88,6 +88,18 @@ impl PageState {
         }
     }
 
+    /// True if the kernel holds the only good copy, and nothing is under way that takes it away.
+    pub(crate) fn is_held(self) -> bool {
+        matches!(
+            self,
+            Self::Resident {
+                unsaved: true,
+                flushing: false,
+                ..
+            }
+        )
+    }
+
     /// The same state with a flush of the kernel's copy under way.
     pub(crate) fn with_flush(self) -> Self {
         match self {

@@ -183,6 +183,10 @@ impl MemoryObject {
     fn flushed(&mut self, range: PageRange) {
         let pages = self.take_known(range);
         for &page in &pages {
+            // The mark may be of a later flush: what the kernel was given between the two is still there.
+            if self.locks.flushes(page) {
+                continue;
+            }
             match self.page_state(page) {
                 PageState::Resident { flushing: true, .. } => {
                     self.failures.take_kept(page);

@@ -84,6 +84,8 @@ impl MemoryObject {
                 let error = self.page_error(page).unwrap_or(PageError::Io);
                 self.tell(page, control, Tell::Error(error));
             }
+            // The kernel has it, and never drops it silently: the request is older than the supply.
+            (Some(Kept::InKernel), _) if self.page_state(page).is_held() => {}
             (Some(Kept::InKernel) | None, _) => self.start_read(page, control, access),
         }
     }

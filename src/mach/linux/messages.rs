@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 
 use super::forks;
-use super::message::{BATCH, Message};
+use super::message::Message;
 use super::space::{Place, Space};
 use super::spaces::{Fault, Spaces};
 use super::uffd::Uffd;
@@ -164,7 +164,7 @@ impl Spaces {
             at += 1;
         }
         self.settle_strays();
-        more || self.needs_poll()
+        more || (self.needs_poll() && tokio::runtime::Handle::try_current().is_ok())
     }
 
     fn poll_space(&mut self, at: u32, cx: &mut Context<'_>) -> bool {
@@ -191,8 +191,9 @@ impl Spaces {
         true
     }
 
+    /// Reads all there is: no more than one fault of each thread, as none is resolved meanwhile.
     fn read_all(&mut self, at: u32) {
-        while self.read(at) && self.inbox.len() < 16 * BATCH {}
+        while self.read(at) {}
     }
 }
 

@@ -14,6 +14,25 @@
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
 //! | `uffd`, `message`, `view`, `memory`, `journal`, `forks` | the only files that say `unsafe` |
 //! | `probe` | what the machine can do |
+//!
+//! # What clients may do to their mappings
+//!
+//! `mremap`, `munmap` and `fork` raise events that the kernel waits for, so that the table of mappings is
+//! always true. `madvise` raises none, on purpose: `MADV_DONTNEED` loses nothing of a shared mapping, and
+//! a page that `MADV_REMOVE` punched out is missed at the next touch and asked for again. So error
+//! markers can be dropped without waiting for an event of our own.
+//!
+//! Forking is safe while pages are served: see `forks`. Without the privilege for fork events
+//! (`CAP_SYS_PTRACE`) children do not get the mappings at all; the alternative is zeros.
+//!
+//! # What is deliberately absent
+//!
+//! * Asynchronous dirty tracking (`UFFD_FEATURE_WP_ASYNC`): eviction unmaps pages, and with the page the
+//!   bit goes that says it was written to; writers could not be held during a write to the store, nor
+//!   stopped by a write lock that comes later, since the mode belongs to the descriptor for good.
+//! * Read locks: a lock that prohibits reading is kept as one that prohibits writing.
+//! * A read-only mapping that cannot be made writable: `mprotect` by the client is not refused, but its
+//!   writes are tracked and written back like any others.
 
 mod attachment;
 mod budget;

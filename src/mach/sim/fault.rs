@@ -39,16 +39,22 @@ impl Machine {
     /// Remembers an error for the next touch, because pages before it are still on their way.
     fn put_back(&mut self, id: u64, page: PageIndex, error: PageError) -> Touch {
         let born = self.fresh();
-        if let Some(object) = self
-            .objects
-            .get_mut(&id)
-            .filter(|object| object.stage != Stage::Orphaned)
-        {
-            let failed = Page {
-                state: PageState::Failed(error),
-                ..Page::requested(born)
-            };
-            object.pages.insert(page, failed);
+        let object = self.objects.get_mut(&id);
+        let Some(object) = object.filter(|object| object.stage != Stage::Orphaned) else {
+            return Touch::Pending;
+        };
+        match object.pages.get_mut(&page) {
+            Some(lent) => lent.refused = Some(error),
+            None => {
+                let state = PageState::Failed(error);
+                object.pages.insert(
+                    page,
+                    Page {
+                        state,
+                        ..Page::requested(born)
+                    },
+                );
+            }
         }
         Touch::Pending
     }

@@ -42,6 +42,8 @@ pub(super) struct Page {
     pub(super) born: u64,
     /// The pager refused a request for this page while it is lent; the next fault takes the error.
     pub(super) refused: Option<PageError>,
+    /// What was lent last, while a copy stayed in use here: what the page is again if it is dropped.
+    pub(super) lent: Vec<u8>,
     /// Returns of this page that the pager has not released.
     pub(super) loans: u32,
     /// One of those returns was dirty.
@@ -73,6 +75,7 @@ impl Page {
             wired: false,
             born,
             refused: None,
+            lent: Vec::new(),
             loans: 0,
             unsaved: false,
         }

@@ -151,6 +151,9 @@ impl Object {
         page.unsaved |= lend && page.dirty;
         page.dirty = false;
         page.loans += u32::from(lend);
+        if lend && kernel_copy {
+            page.lent.clone_from(&page.bytes);
+        }
         if !kernel_copy {
             self.drop_page(index);
         }
@@ -164,6 +167,9 @@ impl Object {
         if page.loans == 0 {
             self.pages.remove(&index);
         } else {
+            if page.dirty && !page.lent.is_empty() {
+                page.bytes = std::mem::take(&mut page.lent);
+            }
             page.state = PageState::Lent { asked: false };
             page.dirty = false;
             page.precious = false;
