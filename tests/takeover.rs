@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use actor_pager::mach::KernelHost;
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::takeover::{Client, RemoteMapping, TakeoverError};
 
@@ -293,4 +294,42 @@ fn twenty_kills_under_load_lose_nothing() {
     let line = drill.wait_for("lost:");
     assert!(line.starts_with("lost: 0 (kills 20, "), "{line}");
     assert!(drill.child.wait().unwrap().success());
+}
+
+/// Reads a byte by a system call, which gives an error where a load would give `SIGBUS`.
+fn try_peek(mapping: &RemoteMapping, at: usize) -> rustix::io::Result<u8> {
+    assert!(at < mapping.len());
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    // SAFETY: within the mapping; nobody writes to it meanwhile.
+    let bytes = unsafe { std::slice::from_raw_parts(mapping.as_ptr().add(at), 1) };
+    rustix::io::write(&writer, bytes)?;
+    let mut byte = [0];
+    rustix::io::read(&reader, &mut byte)?;
+    Ok(byte[0])
+}
+
+#[test]
+fn a_page_that_failed_heals_also_when_its_pager_died() {
+    if !possible() {
+        return;
+    }
+    let described = LinuxHost::new(LinuxOptions::default()).unwrap().describe();
+    if described.contains("user mode only") {
+        return println!("skipped: {described}");
+    }
+    let scene = Scene::new("heals", 4);
+    let mut first = scene.serve();
+    let mapping = scene.attach();
+    let file = scene.folder.join("object");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..PAGE]).unwrap();
+    assert_eq!(try_peek(&mapping, 3 * PAGE), Err(rustix::io::Errno::FAULT));
+    first.kill();
+    fs::write(&file, &whole).unwrap();
+    let _second = scene.serve();
+    let start = std::time::Instant::now();
+    while try_peek(&mapping, 3 * PAGE) != Ok(4) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the page stays bad");
+        std::thread::yield_now();
+    }
 }

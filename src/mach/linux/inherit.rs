@@ -12,7 +12,7 @@ use super::host::LinuxHost;
 use super::journal::{Journal, present};
 use super::memory::Memory;
 use super::object::{LinuxObject, Phase};
-use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
+use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
 use super::space::{Mapping, Space};
 use super::spaces::Spaces;
 use super::uffd::Uffd;
@@ -218,6 +218,9 @@ impl LinuxObject {
         }
         let limit = self.host.budget.limit();
         self.evict(self.host.budget.used().saturating_sub(limit) >> self.size.shift());
+        for (page, _) in noted.iter().filter(|(_, bits)| bits & MARKED != 0) {
+            self.inherit_markers(*page);
+        }
         self.spaces.wake_all();
         Ok(())
     }
@@ -237,6 +240,9 @@ impl LinuxObject {
                 0
             };
             self.table.put(page, kept);
+            if bits & MARKED != 0 {
+                self.table.foretell(page, MARKED);
+            }
             if kept & RESIDENT != 0 {
                 self.policy_inserted(page);
             }

@@ -19,6 +19,8 @@ pub(super) mod flag {
     pub(in super::super) const WRITING: u8 = 32;
     /// Lent, and the store does not have it yet.
     pub(in super::super) const UNSAVED: u8 = 64;
+    /// In the journal only: an error marker was set in another process.
+    pub(in super::super) const MARKED: u8 = 128;
 }
 use flag::{DIRTY, LENT, RESIDENT};
 

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::object::{LinuxObject, Phase};
-use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT};
+use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT};
 use super::space::Place;
 use super::uffd::Stop;
 use super::waits::{PageMap, Wait};
@@ -74,6 +74,9 @@ impl LinuxObject {
             return;
         };
         let range = PageRange::single(page);
+        if !own {
+            self.table.foretell(page, MARKED);
+        }
         let mut result = self.set_marker(place, range);
         if matches!(result, Err((_, Stop::Present))) {
             // The marker of a protection is in the way, or the page itself, which a lock keeps from
@@ -89,6 +92,15 @@ impl LinuxObject {
         self.count(|stats| &stats.poisons, 1);
         if self.phase != Phase::Destroyed {
             self.poisons.add(place, page, own);
+        }
+    }
+
+    /// Markers that a pager before may have set in other processes are healed as if they were new.
+    pub(super) fn inherit_markers(&mut self, page: PageIndex) {
+        let mut places = Vec::new();
+        self.spaces.places(PageRange::single(page), &mut places);
+        for place in places {
+            self.poisons.add(place, page, false);
         }
     }
 
