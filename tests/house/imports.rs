@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["actors", "backend", "error", "mach", "object", "plan"],
     ),
     ("plan", &["object", "plan"]),
+    ("takeover", &["mach", "mapping", "object", "takeover"]),
 ];
 
 /// Kernels, none of which may name another.
