@@ -61,7 +61,7 @@ impl Client {
         let object = object.to_owned();
         link.send(&Message::Attach { object }, &[])?;
         link.patience(self.patience)?;
-        let packet = link.expect().map_err(no_object)?;
+        let packet = link.answer().map_err(no_object)?;
         let Packet {
             message: Message::Memory(shape),
             ..
@@ -97,7 +97,7 @@ fn register(link: &Link, attachment: &Attachment) -> Result<(), TakeoverError> {
         offset: 0,
     };
     link.send(&Message::Mapped(placement), &[attachment.faults()])?;
-    let answer = link.expect()?.message;
+    let answer = link.answer()?.message;
     (answer == Message::Registered)
         .then_some(())
         .ok_or_else(out_of_turn)

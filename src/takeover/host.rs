@@ -66,7 +66,7 @@ impl Host {
             standby,
         };
         link.send(&serve, &[])?;
-        let packet = link.expect()?;
+        let packet = link.answer()?;
         if packet.message == Message::Begin {
             return create(link, spec);
         }
@@ -104,7 +104,7 @@ impl Host {
 fn create(link: &Link, spec: &ObjectSpec) -> Result<Start, TakeoverError> {
     let lasting = Lasting::create(spec.length, spec.page_size)?;
     link.send(&Message::Created, &[lasting.memory(), lasting.journal()])?;
-    if link.expect()?.message != Message::Kept {
+    if link.answer()?.message != Message::Kept {
         return Err(out_of_turn());
     }
     Ok(Start {
@@ -119,7 +119,7 @@ fn take_over(link: &Link, packet: Packet, count: u64) -> Result<Start, TakeoverE
     })?;
     let mut clients = Vec::new();
     for _ in 0..count {
-        clients.extend(remote_client(link.expect()?));
+        clients.extend(remote_client(link.answer()?));
     }
     let lasting = Lasting::from_parts(memory, journal);
     Ok(Start { lasting, clients })

@@ -126,7 +126,7 @@ impl Link {
     }
 
     /// As [`receive`](Self::receive), where the end of the connection is an error, and a refusal, too.
-    pub(super) fn expect(&self) -> Result<Packet, TakeoverError> {
+    pub(super) fn answer(&self) -> Result<Packet, TakeoverError> {
         let packet = self.receive()?.ok_or(TakeoverError::Closed)?;
         if let Message::Refused(refusal) = packet.message {
             return Err(TakeoverError::Refused(refusal));

@@ -74,7 +74,7 @@ impl Load<'_> {
         let before = self.floors[page].load(SeqCst);
         for _ in 0..LOOKS {
             let at = rng.below(WORDS as u64) as usize;
-            self.expect(page, at, before);
+            self.check(page, at, before);
         }
         for at in 0..WORDS {
             self.words.store(page, at, word(page, at, before + 1));
@@ -94,7 +94,7 @@ impl Load<'_> {
         }
     }
 
-    fn expect(&self, page: usize, at: usize, version: u32) {
+    fn check(&self, page: usize, at: usize, version: u32) {
         let found = self.words.load(page, at);
         if found != word(page, at, version) {
             self.complain(page, at, found, version);
@@ -110,7 +110,7 @@ impl Load<'_> {
     fn check_all(&self) {
         for (page, floor) in self.floors.iter().enumerate() {
             let version = floor.load(SeqCst);
-            (0..WORDS).for_each(|at| self.expect(page, at, version));
+            (0..WORDS).for_each(|at| self.check(page, at, version));
         }
     }
 
