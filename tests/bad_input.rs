@@ -1,5 +1,7 @@
 //! What comes back for each bad input to a public call; the rows of `docs/errors.md` name these.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::sync::Arc;
 use std::sync::mpsc;
 

@@ -1,5 +1,7 @@
 //! The simulated kernel behaves as real GNU Mach kernels were recorded to.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 #[path = "../examples/replay_protocol/client.rs"]
 mod client;
 #[path = "../examples/replay_protocol/discover.rs"]

@@ -1,5 +1,7 @@
 //! The simulated kernel, seen by a pager and its clients.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::task::Poll;
 
 use actor_pager::mach::sim::{AccessError, SimClient, SimHost, SimMapping, SimObject, SimOptions};

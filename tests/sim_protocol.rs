@@ -1,5 +1,7 @@
 //! Where the simulated kernel does on purpose otherwise than GNU Mach.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::task::Poll;
 
 use actor_pager::mach::sim::{AccessError, SimClient, SimHost, SimMapping, SimObject, SimOptions};

@@ -25,13 +25,11 @@ impl Simulation {
         // Reports what failed before; what failed is written by then.
         self.sync()?;
         if !self.over {
-            match self.sync()? {
-                Outcome::Answer(Answer::Done) => {}
-                outcome => {
-                    return Err(format!(
-                        "nothing fails any more, but a second sync says {outcome:?}"
-                    ));
-                }
+            let outcome = self.sync()?;
+            if !matches!(outcome, Outcome::Answer(Answer::Done)) {
+                return Err(format!(
+                    "nothing fails any more, but a second sync says {outcome:?}"
+                ));
             }
         }
         self.check_store()

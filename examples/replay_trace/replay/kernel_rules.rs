@@ -41,10 +41,8 @@ pub(crate) fn refused_is_answered(difference: &mut Difference<'_>) -> bool {
         } = &seen.what
         {
             *c == control && error == "EIO"
-        } else if let What::Released { .. } = &seen.what {
-            true
         } else {
-            false
+            matches!(seen.what, What::Released { .. })
         }
     })
 }
@@ -158,7 +156,7 @@ pub(crate) fn truth_values(difference: &mut Difference<'_>) -> bool {
 
 /// A copy counts the bytes that were copied, from where it started.
 pub(crate) fn copy_count(difference: &mut Difference<'_>) -> bool {
-    let unaligned = number(&difference.step.action["offset"]) % PAGE != 0;
+    let unaligned = !number(&difference.step.action["offset"]).is_multiple_of(PAGE);
     unaligned
         && difference.pair(|_, missing, extra| match (&missing.what, &extra.what) {
             (What::Returned { call, .. }, What::Returned { call: c, .. }) => call == "memcpy" && call == c,

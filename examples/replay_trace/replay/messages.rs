@@ -168,7 +168,11 @@ impl World {
         let length = action["data_length"].as_u64().unwrap_or(tags.len() as u64 * PAGE);
         let dirty = truth(&action["dirty"]);
         let sim = &mut self.pagers[pager];
-        if dirty && Some(control) == sim.object.control() && offset % PAGE == 0 && length % PAGE == 0 {
+        if dirty
+            && Some(control) == sim.object.control()
+            && offset.is_multiple_of(PAGE)
+            && length.is_multiple_of(PAGE)
+        {
             for (tag, page) in tags.iter().zip(offset / PAGE..) {
                 sim.returned.entry(page).or_default().push(tag.clone());
             }

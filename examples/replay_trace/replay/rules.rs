@@ -24,7 +24,6 @@ pub(crate) struct Rules {
     /// From here on events are not compared one by one: the row that says why.
     pub(crate) apart: Option<Rule>,
     fallback: Option<Rule>,
-    legal: bool,
     /// Pages that were busy before the step, by pager.
     busy: BTreeSet<(String, u64)>,
 }
@@ -43,7 +42,6 @@ impl Rules {
             debts: Vec::new(),
             apart: None,
             fallback,
-            legal: trace.legal_kernel,
             busy: BTreeSet::new(),
         }
     }

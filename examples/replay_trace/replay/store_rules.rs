@@ -85,10 +85,8 @@ pub(crate) fn shutdown_refuses(difference: &mut Difference<'_>) -> bool {
     difference.drop_extra(|_, seen| {
         if let What::Error { page, .. } = &seen.what {
             about(seen, *page)
-        } else if let What::Released { .. } = &seen.what {
-            true
         } else {
-            false
+            matches!(seen.what, What::Released { .. })
         }
     })
 }

@@ -11,7 +11,6 @@ pub(crate) struct Trace {
     pub(crate) undefined: bool,
     /// Thread schedules with another outcome were seen.
     pub(crate) unsteady: bool,
-    pub(crate) legal_kernel: bool,
     pub(crate) workers: bool,
     pub(crate) bulk: bool,
     pub(crate) notify_on_evict: bool,
@@ -45,7 +44,6 @@ impl Trace {
             defect: json["defect"].is_string(),
             undefined: !json["undefined_behaviour"].is_null() && json["undefined_behaviour"] != false,
             unsteady: json["schedules"]["other_outcome"].as_u64().unwrap_or(0) > 0,
-            legal_kernel: json["legal_kernel"] != false,
             workers: json["delivery"] == "workers",
             bulk: json["bulk_write"] == "scripted",
             notify_on_evict: truth(&pager["notify_on_evict"]),
