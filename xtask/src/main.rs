@@ -6,6 +6,7 @@ mod debian;
 mod dependencies;
 mod failure;
 mod lint;
+mod simulate;
 mod takeover;
 mod tally;
 mod test;
@@ -24,6 +25,9 @@ Commands:
   capi    Build the C interface and install it: libraries, headers, pkg-config file.
           --prefix DIR (/usr/local), --libdir DIR (PREFIX/lib), --includedir DIR
           (PREFIX/include), --debug. DESTDIR in the environment is put before them all.
+  simulate [ARGUMENTS]
+          Live 100 000 seeded lives of a pager under the simulated kernel and check every byte;
+          a failure names its seed. Arguments go to the example `simulate` instead.
   takeover [--kills N]
           Kill pager processes under load (200 unless told otherwise) and check every byte;
           ends with a line that begins with `lost: 0`.
@@ -54,6 +58,7 @@ fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
     Some(match command {
         "test" => test::run(arguments),
         "lint" => lint::run(),
+        "simulate" => simulate::run(arguments),
         "takeover" => takeover::run(arguments),
         "capi" => capi::run(arguments),
         "help" | "--help" | "-h" => {
