@@ -33,6 +33,7 @@
 //! | [`mach`] | the kernels: Linux's, and a simulated one for tests |
 //! | [`actors`] | what drives an object: one actor per pager, a supervisor, a pool |
 //! | [`plan`] | access plans that are recorded, saved and loaded again |
+//! | `takeover` | pager processes that can be killed and succeeded, and their keeper (Linux) |
 
 pub mod actors;
 pub mod backend;

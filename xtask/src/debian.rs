@@ -20,6 +20,11 @@ const NEEDS: &[Need] = &[
         purpose: "links programs and compiles the C examples",
     },
     Need {
+        program: "c++",
+        package: "g++",
+        purpose: "checks that the C headers suit C++, too",
+    },
+    Need {
         program: "pkg-config",
         package: "pkg-config",
         purpose: "finds the C interface",
