@@ -13,7 +13,7 @@ use actor_pager::object::{PageError, PageIndex, PageRange, PageSize};
 
 const SIZE: PageSize = PageSize::KIB_4;
 const PAGE: usize = 4096;
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn store(seed: u64) -> (Arc<FaultyBackend<MemoryBackend>>, FaultControl) {
     let (store, control) = FaultyBackend::new(MemoryBackend::new(64 * PAGE as u64), seed);

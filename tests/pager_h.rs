@@ -16,7 +16,7 @@ use actor_pager::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSiz
 use actor_pager::{Bucket, Pager, PagerOptions, Protection, Wait};
 
 const PAGE: u64 = 4096;
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store in memory that counts what it is asked and locks the pages it is told to lock.
 #[derive(Default)]

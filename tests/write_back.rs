@@ -11,7 +11,7 @@ use actor_pager::object::{PageError, PageIndex, PageRange};
 use actor_pager::{BackPressure, Bucket, FailurePolicy, PagerOptions, UnsavedLimit, Wait};
 
 const PAGE: u64 = 4096;
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn pages(start: u64, count: u64) -> PageRange {
     PageRange::with_len(PageIndex(start), count)

@@ -607,7 +607,7 @@ int
 main (int argc, char **argv)
 {
   size_t i;
-  alarm (60);
+  alarm (300);
   for (i = 0; i < sizeof checks / sizeof *checks; i++)
     if (argc == 2 && strcmp (argv[1], checks[i].name) == 0)
       {

@@ -12,7 +12,7 @@ use crate::support::*;
 
 fn impatient() -> FailurePolicy {
     FailurePolicy {
-        deadline: Duration::from_millis(60),
+        deadline: Duration::from_millis(500),
         ..policy()
     }
 }

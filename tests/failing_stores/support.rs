@@ -17,7 +17,7 @@ use crate::trouble::{Trouble, TroubledHost};
 
 pub(crate) const PAGE: u64 = 4096;
 /// Longer than anything here takes, however slow the machine is.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) type Store = FaultyBackend<MemoryBackend>;
 
