@@ -2,7 +2,7 @@
 
 use crate::actors::engine::UnsavedPages;
 use crate::mach::KernelError;
-use crate::object::{FailedPages, PageError, PageIndex, RangeError, Refusal};
+use crate::object::{CopyStrategy, FailedPages, PageError, PageIndex, RangeError, Refusal};
 
 /// Why a bucket could not be started (`pager_start_workers`).
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +128,21 @@ pub enum MapError {
     /// The kernel refused.
     #[error("the kernel cannot map the object")]
     Kernel(#[from] KernelError),
+    /// The copy strategy of the object leaves the copy to its pager (`memory_object_copy`), and the
+    /// pagers of this library, like the original's, make none.
+    #[error(
+        "an object with the copy strategy {0:?} is copied by its pager, which makes no copies; change the strategy to Delay or None first"
+    )]
+    CopyStrategy(CopyStrategy),
+    /// A page of a copy that is made at once cannot be had; nothing is mapped.
+    #[error("page {} cannot be copied", page.0)]
+    Page {
+        /// The first page that cannot be had.
+        page: PageIndex,
+        /// Why.
+        #[source]
+        error: PageError,
+    },
     /// The range has no byte in it.
     #[error("the range to map is empty")]
     Empty,

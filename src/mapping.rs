@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::actors::{Control, Request, block_on};
-use crate::error::{CopyError, MapError};
+use crate::error::{CallError, CopyError, MapError};
 use crate::mach::RawMapping;
-use crate::object::Prot;
+use crate::object::{PageRange, Prot};
 use crate::port::{PagerCore, SendRight};
 
 /// What may be done with a mapping.
@@ -39,6 +39,21 @@ pub struct Mapping {
     offset: u64,
     length: usize,
     protection: Protection,
+    copy: bool,
+}
+
+/// The pages of a mapping; an error where they cannot be mapped.
+fn pages(pager: &PagerCore, offset: u64, length: u64) -> Result<PageRange, MapError> {
+    if length == 0 {
+        return Err(MapError::Empty);
+    }
+    let size = pager.page_size;
+    let range = size
+        .pages_exact(offset, 0)
+        .and_then(|_| size.pages_around(offset, length))
+        .map_err(CallError::from)?;
+    pager.inside(offset..range.end().offset(size))?;
+    Ok(range)
 }
 
 impl Mapping {
@@ -48,15 +63,7 @@ impl Mapping {
         length: u64,
         protection: Protection,
     ) -> Result<Self, MapError> {
-        if length == 0 {
-            return Err(MapError::Empty);
-        }
-        let size = pager.page_size;
-        let range = size
-            .pages_exact(offset, 0)
-            .and_then(|_| size.pages_around(offset, length))
-            .map_err(crate::error::CallError::from)?;
-        pager.inside(offset..range.end().offset(size))?;
+        let range = pages(pager, offset, length)?;
         let prot = protection.prot();
         let right = SendRight::new(pager);
         let raw = pager.ask(|reply| Request::Map { range, prot, reply }).await??;
@@ -66,7 +73,45 @@ impl Mapping {
             offset,
             length: length as usize,
             protection,
+            copy: false,
         })
+    }
+
+    /// Maps a private copy (`vm_map` with `copy`).
+    pub(crate) async fn copy_of(
+        pager: &Arc<PagerCore>,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Self, MapError> {
+        let range = pages(pager, offset, length)?;
+        let prot = protection.prot();
+        let right = SendRight::new(pager);
+        let ask = pager.ask(|reply| Request::MapCopy { range, prot, reply });
+        let raw = ask.await??;
+        Ok(Self {
+            right,
+            raw,
+            offset,
+            length: length as usize,
+            protection,
+            copy: true,
+        })
+    }
+
+    /// True for a private copy: what is stored to it never reaches the object.
+    pub fn is_copy(&self) -> bool {
+        self.copy
+    }
+
+    /// The copy whose bytes are meant; none where it is the object's. An error past its end.
+    fn target(&self, at: usize, length: usize) -> Result<Option<RawMapping>, CallError> {
+        let (end, extent) = (at.saturating_add(length) as u64, self.length as u64);
+        match self.copy {
+            true if end > extent => Err(CallError::OutsideExtent { end, extent }),
+            true => Ok(Some(self.raw)),
+            false => Ok(None),
+        }
     }
 
     /// The address of the first byte.
@@ -106,25 +151,21 @@ impl Mapping {
     ///
     /// An error says exactly how many bytes were copied, up to the start of the first bad page.
     pub fn read_at(&self, at: usize, into: &mut [u8]) -> Result<(), CopyError> {
-        self.right.core.bucket.may_block()?;
-        block_on(
-            self.right
-                .core
-                .read_at(self.offset.saturating_add(at as u64), into),
-        )
+        let core = &self.right.core;
+        core.bucket.may_block()?;
+        let target = self.target(at, into.len())?;
+        block_on(core.read_at(self.offset.saturating_add(at as u64), into, target))
     }
 
-    /// Copies bytes into the object from `at` (from the start of the mapping) on; never faults.
+    /// Copies bytes into the object, or the copy, from `at` (from the start of the mapping) on; never faults.
     pub fn write_at(&self, at: usize, from: &[u8]) -> Result<(), CopyError> {
-        self.right.core.bucket.may_block()?;
+        let core = &self.right.core;
+        core.bucket.may_block()?;
         if self.protection == Protection::Read {
             return Err(CopyError::ReadOnly);
         }
-        block_on(
-            self.right
-                .core
-                .write_at(self.offset.saturating_add(at as u64), from),
-        )
+        let target = self.target(at, from.len())?;
+        block_on(core.write_at(self.offset.saturating_add(at as u64), from, target))
     }
 }
 

@@ -311,12 +311,12 @@ impl<B: Backend> Pager<B> {
     ///
     /// An error says exactly how many bytes were copied, up to the start of the first bad page.
     pub async fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
-        self.core.read_at(offset, into).await
+        self.core.read_at(offset, into, None).await
     }
 
     /// Copies bytes into the object from `offset` on; never faults (`pager_memcpy`).
     pub async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
-        self.core.write_at(offset, from).await
+        self.core.write_at(offset, from, None).await
     }
 
     /// Maps `length` bytes from `offset` on, which must be at the start of a page (`vm_map`).
@@ -324,6 +324,33 @@ impl<B: Backend> Pager<B> {
     /// `length` is rounded up to whole pages.
     pub async fn map(&self, offset: u64, length: u64, protection: Protection) -> Result<Mapping, MapError> {
         Mapping::new(&self.core, offset, length, protection).await
+    }
+
+    /// Maps a private copy of `length` bytes from `offset` on, which must be at the start of a page
+    /// (`vm_map` with `copy`).
+    ///
+    /// The copy shows the pages as they were at one moment of this call. Stores to it never reach the
+    /// object, and later stores to the object never reach it. How it is made is the object's
+    /// [`CopyStrategy`]:
+    ///
+    /// - `None`: every page is copied before this returns; [`MapError::Page`] names the first that
+    ///   cannot be had.
+    /// - `Delay` and `Temporary`: a page is copied when it is first touched through the copy, or first
+    ///   written to, flushed or returned in the object, whichever comes first: a flush forces pending
+    ///   copies. Until then a page that the object has lost is asked for again as for any mapping.
+    /// - `Call`: the pager itself would have to make the copy, and does not:
+    ///   [`MapError::CopyStrategy`].
+    ///
+    /// Pages that were copied are memory without a store: they can be neither evicted nor written
+    /// back, do not count to the bucket's bound, and are freed when the mapping is dropped. A copy of
+    /// n pages takes n pages at most. Forked children do not inherit it.
+    pub async fn map_copy(
+        &self,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Mapping, MapError> {
+        Mapping::copy_of(&self.core, offset, length, protection).await
     }
 
     /// Maps the whole object.

@@ -9,6 +9,7 @@ use crate::actors::engine::Copied;
 use crate::actors::{Control, PagerCell, PagerId, Reply, Request, UserCall, block_on};
 use crate::bucket::BucketInner;
 use crate::error::{CallError, MapError};
+use crate::mach::RawMapping;
 use crate::mapping::{Mapping, Protection};
 use crate::object::{PageRange, PageSize, Prot, Reference};
 
@@ -69,7 +70,14 @@ impl PagerCore {
             .pages_around(range.start, range.end - range.start)?)
     }
 
-    pub(crate) async fn copy(&self, offset: u64, buffer: Vec<u8>, access: Prot) -> Result<Copied, CallError> {
+    /// Copies to or from the object's own pages or, with `of`, those of a mapped copy.
+    pub(crate) async fn copy(
+        &self,
+        offset: u64,
+        buffer: Vec<u8>,
+        access: Prot,
+        of: Option<RawMapping>,
+    ) -> Result<Copied, CallError> {
         let end = offset.saturating_add(buffer.len() as u64);
         if end > self.extent {
             return Err(CallError::OutsideExtent {
@@ -81,6 +89,7 @@ impl PagerCore {
             offset,
             buffer,
             access,
+            of,
             reply,
         })
         .await
@@ -167,6 +176,30 @@ impl Port {
             return Err(MapError::ReadOnly);
         }
         Mapping::new(&self.right.core, offset, length, protection).await
+    }
+
+    /// Maps a private copy of `length` bytes from `offset` on (`vm_map` with `copy`); see
+    /// [`Pager::map_copy`](crate::Pager::map_copy).
+    ///
+    /// Through a read-only port, too, the copy may be written to: the object is only read.
+    pub async fn map_copy(
+        &self,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Mapping, MapError> {
+        Mapping::copy_of(&self.right.core, offset, length, protection).await
+    }
+
+    /// [`map_copy`](Self::map_copy) for callers without a runtime.
+    pub fn map_copy_blocking(
+        &self,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Mapping, MapError> {
+        self.right.core.bucket.may_block()?;
+        block_on(self.map_copy(offset, length, protection))
     }
 
     /// [`map`](Self::map) for callers without a runtime.

@@ -214,7 +214,7 @@ impl Simulation {
                 Output::RetryLater { .. } => self.retry = true,
                 Output::PortDestroyed => self.over = true,
                 Output::Refused(_) => self.counts.refused += 1,
-                Output::Terminated | Output::NoSenders => {}
+                Output::Mapped(..) | Output::Terminated | Output::NoSenders => {}
             }
         }
         any

@@ -19,6 +19,7 @@ use super::engine::{Copied, Outcome};
 use super::policy::FailurePolicy;
 use super::registry::PagerId;
 use crate::backend::PageBuffer;
+use crate::error::MapError;
 use crate::mach::stream::Advice;
 use crate::mach::{KernelError, RawMapping, Residency};
 use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageRange, Prot, Reference};
@@ -48,6 +49,8 @@ pub(crate) enum Request {
         offset: u64,
         buffer: Vec<u8>,
         access: Prot,
+        /// A mapped copy, whose pages are meant instead of the object's own.
+        of: Option<RawMapping>,
         reply: Reply<Copied>,
     },
     Populate {
@@ -72,6 +75,11 @@ pub(crate) enum Request {
         range: PageRange,
         prot: Prot,
         reply: Reply<Result<RawMapping, KernelError>>,
+    },
+    MapCopy {
+        range: PageRange,
+        prot: Prot,
+        reply: Reply<Result<RawMapping, MapError>>,
     },
     Shutdown {
         reply: Reply<Outcome>,

@@ -21,6 +21,7 @@ use super::pool::{BackendPool, Work};
 use super::registry::PagerId;
 use super::supervisor::BucketSupervisor;
 use crate::backend::Backend;
+use crate::error::MapError;
 use crate::mach::{KernelError, RawMapping};
 use crate::object::{Event, PageSize, References, RequestToken};
 
@@ -32,6 +33,8 @@ enum Waiting {
         again: Option<Again>,
     },
     Copied(Reply<Copied>),
+    /// A copy is being mapped.
+    Mapped(Reply<Result<RawMapping, MapError>>),
     /// The pager itself: it writes back, then shuts down, because nobody holds it any more.
     Farewell(Farewell),
 }
@@ -263,6 +266,7 @@ impl PagerWork {
                         let _ = reply.send(copied);
                     }
                 }
+                Output::Mapped(token, mapped) => self.copy_mapped(token, mapped),
                 Output::RetryLater { range, error } => self.retry_later(range, error),
                 Output::Refused(refusal) => tracing::debug!(%refusal, "a message was refused"),
                 Output::PortDestroyed | Output::Terminated | Output::NoSenders => {}
@@ -320,7 +324,7 @@ impl PagerWork {
             // A user who stopped waiting wants no answer.
             Some(Waiting::Answer { reply, .. }) => drop(reply.send(outcome)),
             Some(Waiting::Farewell(stage)) => self.said_farewell(stage, &outcome),
-            Some(Waiting::Copied(_)) | None => {}
+            Some(Waiting::Copied(_) | Waiting::Mapped(_)) | None => {}
         }
     }
 

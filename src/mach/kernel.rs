@@ -2,10 +2,11 @@
 
 use std::task::{Context, Poll};
 
+use super::copies::CopyClient;
 use super::message::{Call, PageData, Upcall};
 use super::stats::StatsSnapshot;
 use super::stream::Advice;
-use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName, Prot};
+use crate::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, PortName, Prot};
 
 /// What a kernel is told when an object is made.
 #[derive(Clone, Debug)]
@@ -108,9 +109,9 @@ pub trait Client {
 }
 
 /// Both sides of an object's kernel.
-pub trait ObjectKernel: Kernel + Client {}
+pub trait ObjectKernel: Kernel + Client + CopyClient {}
 
-impl<T: Kernel + Client> ObjectKernel for T {}
+impl<T: Kernel + Client + CopyClient> ObjectKernel for T {}
 
 /// How far a [`Client::touch`] has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +180,11 @@ pub enum KernelError {
         /// Its error.
         source: std::io::Error,
     },
+    /// The copy strategy leaves the copy to the pager (`memory_object_copy`), and the pager makes none.
+    #[error(
+        "an object with the copy strategy {0:?} is copied by its pager, and this pager makes no copies; change the strategy to Delay or None"
+    )]
+    CopyStrategy(CopyStrategy),
     /// The object is gone.
     #[error("the memory object is gone")]
     Gone,

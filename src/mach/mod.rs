@@ -1,5 +1,6 @@
 //! The words between kernel and pager, and the kernels that speak them.
 
+mod copies;
 pub mod eviction;
 mod kernel;
 #[cfg(target_os = "linux")]
@@ -9,6 +10,7 @@ pub mod sim;
 mod stats;
 pub mod stream;
 
+pub use copies::CopyClient;
 pub use kernel::{
     Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
 };

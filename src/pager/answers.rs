@@ -6,6 +6,7 @@ use super::Wait;
 use crate::actors::Request;
 use crate::actors::engine::{Copied, Outcome};
 use crate::error::{CallError, CopyError, SyncError};
+use crate::mach::RawMapping;
 use crate::object::{Answer, LockKind, Prot};
 use crate::port::PagerCore;
 
@@ -31,14 +32,24 @@ impl PagerCore {
         }
     }
 
-    pub(crate) async fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CopyError> {
-        let copied = self.copy(offset, vec![0; into.len()], Prot::READ).await?;
+    pub(crate) async fn read_at(
+        &self,
+        offset: u64,
+        into: &mut [u8],
+        of: Option<RawMapping>,
+    ) -> Result<(), CopyError> {
+        let copied = self.copy(offset, vec![0; into.len()], Prot::READ, of).await?;
         into[..copied.copied].copy_from_slice(&copied.buffer[..copied.copied]);
         outcome(&copied)
     }
 
-    pub(crate) async fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
-        outcome(&self.copy(offset, from.to_vec(), Prot::READ_WRITE).await?)
+    pub(crate) async fn write_at(
+        &self,
+        offset: u64,
+        from: &[u8],
+        of: Option<RawMapping>,
+    ) -> Result<(), CopyError> {
+        outcome(&self.copy(offset, from.to_vec(), Prot::READ_WRITE, of).await?)
     }
 }
 

@@ -109,6 +109,17 @@ impl<B: Backend> Pager<B> {
         block_on(self.map(offset, length, protection))
     }
 
+    /// [`map_copy`](Self::map_copy), blocking.
+    pub fn map_copy_blocking(
+        &self,
+        offset: u64,
+        length: u64,
+        protection: Protection,
+    ) -> Result<Mapping, MapError> {
+        self.core.bucket.may_block()?;
+        block_on(self.map_copy(offset, length, protection))
+    }
+
     /// [`map_all`](Self::map_all), blocking.
     pub fn map_all_blocking(&self, protection: Protection) -> Result<Mapping, MapError> {
         self.core.bucket.may_block()?;

@@ -1,6 +1,6 @@
 //! Copies into and out of an object that never fault: `read_at` and `write_at`.
 
-use crate::mach::{ObjectKernel, Touch};
+use crate::mach::{KernelError, ObjectKernel, RawMapping, Touch};
 use crate::object::{PageError, PageIndex, PageRange, PageSize, Prot, RequestToken};
 
 /// How many pages a copy asks for at once.
@@ -19,6 +19,8 @@ pub struct Copy {
     pub buffer: Vec<u8>,
     /// `READ` loads, `READ_WRITE` stores.
     pub access: Prot,
+    /// The mapped copy whose pages are meant; the object's own where there is none.
+    of: Option<RawMapping>,
     /// How many bytes; none of them is copied where there is no buffer.
     length: usize,
     done: usize,
@@ -51,9 +53,15 @@ impl Copy {
             offset,
             buffer,
             access,
+            of: None,
             length,
             done: 0,
         }
+    }
+
+    /// The same with the pages of a mapped copy instead of the object's own.
+    pub fn of(self, copy: Option<RawMapping>) -> Self {
+        Self { of: copy, ..self }
     }
 
     /// A copy of nothing: it only brings the pages in.
@@ -63,6 +71,7 @@ impl Copy {
             offset,
             buffer: Vec::new(),
             access: Prot::READ,
+            of: None,
             length,
             done: 0,
         }
@@ -78,7 +87,7 @@ impl Copy {
                 return Step::Failed(size.page_of(self.position()), PageError::Io);
             };
             let window = PageRange::with_len(ahead.start(), ahead.len().min(WINDOW_PAGES));
-            match touch_some(kernel, window, self.access) {
+            match self.touch_some(kernel, window) {
                 Ok(Found { ready, failed }) => {
                     if let Err(page) = self.transfer(kernel, ready, size) {
                         return Step::Failed(page, PageError::Io);
@@ -111,12 +120,7 @@ impl Copy {
             return Ok(());
         }
         let part = &mut self.buffer[self.done..self.done + length];
-        let result = if self.access.writes() {
-            kernel.copy_in(at, part)
-        } else {
-            kernel.copy_out(at, part)
-        };
-        result.map_err(|error| {
+        move_bytes(kernel, self.of.as_ref(), self.access, at, part).map_err(|error| {
             tracing::warn!(%error, "a copy into or out of resident pages failed");
             ready.start()
         })?;
@@ -131,28 +135,53 @@ struct Found {
     failed: Option<(PageIndex, PageError)>,
 }
 
-/// Asks for the whole window, and settles for its first page where not all is there: so that a
-/// copy larger than the resident bound still comes to its end.
-///
-/// A kernel may tell a failure only once: whichever touch it comes from, it ends the copy.
-fn touch_some(kernel: &mut dyn ObjectKernel, window: PageRange, access: Prot) -> Result<Found, Step> {
-    let mut asked = window;
-    let mut touch = kernel.touch(asked, access);
-    if touch == Touch::Pending && window.len() > 1 {
-        asked = PageRange::single(window.start());
-        touch = kernel.touch(asked, access);
+/// Copies between the buffer and pages that were found ready.
+fn move_bytes(
+    kernel: &mut dyn ObjectKernel,
+    of: Option<&RawMapping>,
+    access: Prot,
+    at: u64,
+    part: &mut [u8],
+) -> Result<(), KernelError> {
+    match (of, access.writes()) {
+        (None, true) => kernel.copy_in(at, part),
+        (None, false) => kernel.copy_out(at, part),
+        (Some(copy), true) => kernel.store(copy, at, part),
+        (Some(copy), false) => kernel.load(copy, at, part),
     }
-    match touch {
-        Touch::Ready => Ok(Found {
-            ready: asked,
-            failed: None,
-        }),
-        Touch::Pending => Err(Step::Waits),
-        Touch::Failed { page, error } if page <= window.start() => Err(Step::Failed(page, error)),
-        Touch::Failed { page, error } => Ok(Found {
-            ready: PageRange::new(window.start(), page),
-            failed: Some((page, error)),
-        }),
+}
+
+impl Copy {
+    /// Asks for the whole window, and settles for its first page where not all is there: so that a
+    /// copy larger than the resident bound still comes to its end.
+    ///
+    /// A kernel may tell a failure only once: whichever touch it comes from, it ends the copy.
+    fn touch_some(&self, kernel: &mut dyn ObjectKernel, window: PageRange) -> Result<Found, Step> {
+        let mut asked = window;
+        let mut touch = self.touch(kernel, asked);
+        if touch == Touch::Pending && window.len() > 1 {
+            asked = PageRange::single(window.start());
+            touch = self.touch(kernel, asked);
+        }
+        match touch {
+            Touch::Ready => Ok(Found {
+                ready: asked,
+                failed: None,
+            }),
+            Touch::Pending => Err(Step::Waits),
+            Touch::Failed { page, error } if page <= window.start() => Err(Step::Failed(page, error)),
+            Touch::Failed { page, error } => Ok(Found {
+                ready: PageRange::new(window.start(), page),
+                failed: Some((page, error)),
+            }),
+        }
+    }
+
+    fn touch(&self, kernel: &mut dyn ObjectKernel, pages: PageRange) -> Touch {
+        match &self.of {
+            None => kernel.touch(pages, self.access),
+            Some(copy) => kernel.touch_copy(copy, pages, self.access),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod held;
 mod hold;
 mod intake;
 mod job;
+mod map_copy;
 mod perform;
 mod upcall;
 
@@ -23,7 +24,8 @@ pub(crate) use job::panic_text;
 pub use job::{Job, JobDone, JobReport};
 
 use crate::backend::{Backend, PageBuffer, PageOutcome};
-use crate::mach::{ObjectKernel, Upcall};
+use crate::error::MapError;
+use crate::mach::{ObjectKernel, RawMapping, Upcall};
 use crate::object::{
     Answer, DataId, Effect, Event, MemoryObject, ObjectOptions, OpId, PageError, PageIndex, PageRange,
     PageSize, Refusal, RequestToken,
@@ -31,6 +33,7 @@ use crate::object::{
 use crate::plan::Plan;
 use copy::Copies;
 use hold::Holds;
+use map_copy::CopiesInMaking;
 use upcall::begins_work;
 
 /// What an engine cannot do by itself.
@@ -42,6 +45,8 @@ pub enum Output {
     Answer(RequestToken, Outcome),
     /// Answer a user who copies.
     Copied(RequestToken, Copied),
+    /// Answer a user who maps a copy.
+    Mapped(RequestToken, Result<RawMapping, MapError>),
     /// Feed [`Event::RetryWrites`] when the policy says so: some writes failed.
     RetryLater {
         /// The pages.
@@ -105,6 +110,7 @@ pub struct Engine {
     writes: HashMap<OpId, (DataId, PageRange)>,
     jobs_in_flight: usize,
     copies: Copies,
+    making: CopiesInMaking,
     holds: Holds,
     recording: Option<Plan>,
     unsaved_limit: Option<UnsavedLimit>,
@@ -141,6 +147,7 @@ impl Engine {
             writes: HashMap::new(),
             jobs_in_flight: 0,
             copies: Copies::default(),
+            making: CopiesInMaking::default(),
             holds: Holds::default(),
             recording: None,
             unsaved_limit,
@@ -267,8 +274,12 @@ impl Engine {
         self.events.clear();
         self.effects.clear();
         self.upcalls.clear();
-        self.outputs
-            .retain(|output| matches!(output, Output::Answer(..) | Output::Copied(..)));
+        self.outputs.retain(|output| {
+            matches!(
+                output,
+                Output::Answer(..) | Output::Copied(..) | Output::Mapped(..)
+            )
+        });
         self.kernel.reissue();
     }
 
@@ -306,6 +317,7 @@ impl Engine {
     /// Ends a turn: gives copies another one, and has the kernel do what it put off.
     pub fn settle(&mut self) {
         self.kernel.settle();
+        self.make_copies();
         if self.copies.is_empty() {
             return;
         }
@@ -333,6 +345,7 @@ impl Engine {
     pub fn is_quiet(&self) -> bool {
         self.jobs_in_flight == 0
             && self.copies.is_empty()
+            && self.making.is_empty()
             && self.object.is_idle()
             && self.object.unanswered().next().is_none()
     }

@@ -3,6 +3,7 @@
 use super::{Again, Condition, Intake, PagerWork, Waiting};
 use crate::actors::engine::{Copy, Engine, Job};
 use crate::actors::messages::{Control, Reply, Request, UserCall};
+use crate::error::MapError;
 use crate::mach::RawMapping;
 use crate::object::{Consequence, Event, LockKind, ObjectState, PageRange, Prot, Reference};
 
@@ -42,10 +43,11 @@ impl PagerWork {
                 offset,
                 buffer,
                 access,
+                of,
                 reply,
             } => {
                 let token = self.token(|_| Waiting::Copied(reply));
-                self.turn(|engine| engine.copy(Copy::new(token, offset, buffer, access)));
+                self.turn(|engine| engine.copy(Copy::new(token, offset, buffer, access).of(of)));
             }
             Request::Populate {
                 offset,
@@ -79,6 +81,10 @@ impl PagerWork {
                 });
             }
             Request::Map { range, prot, reply } => self.map(range, prot, reply),
+            Request::MapCopy { range, prot, reply } => {
+                let token = self.token(|_| Waiting::Mapped(reply));
+                self.turn(|engine| engine.map_copy(token, range, prot));
+            }
             Request::Shutdown { reply } => {
                 let extent = self.extent();
                 self.request(reply, true, |token| Event::Shutdown { token, extent });
@@ -166,6 +172,18 @@ impl PagerWork {
             Control::RestartBackend => self.restart_backend(),
             Control::Quarantine => self.quarantine(),
             Control::Revive => self.revive(),
+        }
+    }
+
+    /// A copy is mapped, or cannot be.
+    pub(super) fn copy_mapped(&mut self, token: super::RequestToken, mapped: Result<RawMapping, MapError>) {
+        let Some(Waiting::Mapped(reply)) = self.waiting.remove(&token) else {
+            return;
+        };
+        if let Err(Ok(mapping)) = reply.send(mapped)
+            && let Err(error) = self.parts.engine.kernel().unmap(&mapping)
+        {
+            tracing::warn!(%error, "a copy that nobody waits for could not be taken down");
         }
     }
 

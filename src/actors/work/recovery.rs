@@ -131,7 +131,7 @@ impl PagerWork {
             .retain(|_, waiting| !matches!(waiting, Waiting::Answer { again: None, .. }));
         let requested = |(token, waiting): (&RequestToken, &Waiting)| match waiting {
             Waiting::Answer { again, .. } => again.clone().map(|again| (*token, again)),
-            Waiting::Copied(_) | Waiting::Farewell(_) => None,
+            Waiting::Copied(_) | Waiting::Mapped(_) | Waiting::Farewell(_) => None,
         };
         let again: Vec<(RequestToken, Again)> = self.waiting.iter().filter_map(requested).collect();
         for (token, again) in again {

@@ -19,8 +19,9 @@ impl LinuxObject {
     /// What is to be done after anything that may have read events or freed frames.
     pub(super) fn after_call(&mut self) {
         self.take_faults();
+        self.serve_copies();
         self.ask_for_queued();
-        if self.spaces.needs_poll() {
+        if self.spaces.needs_poll() || self.copies_need_poll() {
             self.share.wake();
         }
     }
@@ -33,7 +34,7 @@ impl LinuxObject {
         ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }
 
-    fn touch_page(&mut self, page: PageIndex, write: bool) -> Touch {
+    pub(super) fn touch_page(&mut self, page: PageIndex, write: bool) -> Touch {
         let bits = self.table.get(page);
         if bits & RESIDENT == 0 {
             self.want(page, Wait::of_touch(write));
@@ -45,7 +46,7 @@ impl LinuxObject {
         Touch::Pending
     }
 
-    fn take_error(&mut self, page: PageIndex) -> Option<PageError> {
+    pub(super) fn take_error(&mut self, page: PageIndex) -> Option<PageError> {
         if self.errors.is_empty() {
             return None;
         }
@@ -102,6 +103,9 @@ impl Client for LinuxObject {
     }
 
     fn unmap(&mut self, mapping: &RawMapping) -> Result<(), KernelError> {
+        if self.unmap_copy(mapping.id)? {
+            return Ok(());
+        }
         self.spaces.refresh();
         let mut pieces = Vec::new();
         let space = self.spaces.own().ok_or(KernelError::Gone)?;
@@ -158,7 +162,10 @@ impl Client for LinuxObject {
         if !range.iter().all(writable) {
             return Err(KernelError::BadArgument { call: "copy_in" });
         }
-        range.iter().for_each(|page| self.table.set(page, DIRTY));
+        for page in range.iter() {
+            self.preserve(page);
+            self.table.set(page, DIRTY);
+        }
         self.memory.write(offset, from).map_err(failed("pwrite"))
     }
 
@@ -175,6 +182,7 @@ impl Client for LinuxObject {
     fn heal(&mut self, page: PageIndex) {
         self.errors.remove(&page);
         self.heal_page(page);
+        self.copies.iter_mut().for_each(|copy| copy.heal_page(page));
     }
 
     fn residency(&self) -> Residency {

@@ -76,6 +76,7 @@ impl LinuxObject {
     /// Lets a waiter have a resident page. False if the page turned out not to be there.
     pub(super) fn resolve(&mut self, place: Place, page: PageIndex, write: bool, protected: bool) -> bool {
         if write {
+            self.preserve(page);
             self.table.set(page, DIRTY);
         }
         let range = PageRange::single(page);
@@ -109,7 +110,7 @@ impl LinuxObject {
     /// True if the page must be mapped write-protected.
     pub(super) fn protects(&self, page: PageIndex) -> bool {
         let bits = self.table.get(page);
-        bits & DIRTY == 0 || bits & (WRITE_LOCKED | WRITING) != 0
+        bits & DIRTY == 0 || bits & (WRITE_LOCKED | WRITING) != 0 || self.shared_with_copies(page)
     }
 
     fn map_pages(&mut self, place: Place, page: PageIndex, range: PageRange, write: bool) -> bool {

@@ -92,6 +92,8 @@ fn lift_descriptor_limit() {
 struct Orphan {
     view: ClientView,
     uffd: Weak<Uffd>,
+    /// Of a copy that was whole.
+    _memory: Option<Arc<Memory>>,
 }
 
 /// What all objects of a host share.
@@ -139,14 +141,17 @@ impl Shared {
     }
 
     /// Takes the mappings of an object that is going.
-    pub(super) fn adopt(&self, spaces: &mut Spaces) {
+    /// Their `memory` is kept for them; without it nothing of theirs can be read any more.
+    pub(super) fn adopt(&self, spaces: &mut Spaces, memory: Option<Arc<Memory>>) {
         let Some(space) = spaces.own() else { return };
         let uffd = Arc::downgrade(&space.uffd);
         let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
         for mapping in space.take_all() {
-            let uffd = uffd.clone();
-            let view = mapping.view;
-            orphans.entry(mapping.id).or_default().push(Orphan { view, uffd });
+            orphans.entry(mapping.id).or_default().push(Orphan {
+                view: mapping.view,
+                uffd: uffd.clone(),
+                _memory: memory.clone(),
+            });
         }
     }
 }
@@ -233,7 +238,7 @@ impl KernelHost for LinuxHost {
 
     fn unmap_orphan(&self, mapping: &RawMapping) {
         let mut orphans = self.shared.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-        for Orphan { view, uffd } in orphans.remove(&mapping.id).unwrap_or_default() {
+        for Orphan { view, uffd, _memory } in orphans.remove(&mapping.id).unwrap_or_default() {
             if let Some(uffd) = uffd.upgrade() {
                 // Nobody reads its events any more.
                 let _ = uffd.unregister(view.address(), view.length());

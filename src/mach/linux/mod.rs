@@ -6,6 +6,7 @@
 //! | `object` | one object: the protocol's calls and upcalls |
 //! | `client` | mappings, and copies that never fault |
 //! | `faults`, `supply`, `returns`, `evict`, `poison` | what the object does, by subject |
+//! | `copies`, `copy` | private copies, on write or at once |
 //! | `page_table`, `waits` | what is known of each page; who waits for it |
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
 //! | `budget` | the bound, shared by the objects of a host |
@@ -37,6 +38,8 @@
 mod attachment;
 mod budget;
 mod client;
+mod copies;
+mod copy;
 mod evict;
 mod faults;
 mod forks;

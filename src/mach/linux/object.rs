@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use super::budget::ObjectShare;
+use super::copy::PrivateCopy;
 use super::host::Shared;
 use super::inherit::RemoteClients;
 use super::memory::Memory;
@@ -21,7 +22,7 @@ use crate::mach::eviction::EvictionPolicy;
 use crate::mach::kernel::{Kernel, KernelError, ObjectSpec};
 use crate::mach::message::{Call, PageData, Upcall};
 use crate::mach::stats::Stats;
-use crate::object::{PageError, PageIndex, PageRange, PageSize, PortName};
+use crate::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, PortName};
 
 /// The kernel's side of one object.
 ///
@@ -43,6 +44,8 @@ pub(super) struct LinuxObject {
     pub(super) waits: Waits,
     pub(super) policy: Option<Box<dyn EvictionPolicy>>,
     pub(super) poisons: Poisons,
+    /// What `vm_map` copied and nobody unmapped yet.
+    pub(super) copies: Vec<PrivateCopy>,
     /// Errors for the next touch.
     pub(super) errors: HashMap<PageIndex, PageError>,
     /// Pages given up, to be freed together.
@@ -56,6 +59,7 @@ pub(super) struct LinuxObject {
     pub(super) name: PortName,
     pub(super) phase: Phase,
     pub(super) may_cache: bool,
+    pub(super) copy_strategy: CopyStrategy,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) scratch: Scratch,
     /// News of clients in other processes.
@@ -86,6 +90,7 @@ pub(super) struct Scratch {
     pub(super) places: Vec<Place>,
     pub(super) pages: Vec<PageIndex>,
     pub(super) victims: Vec<PageIndex>,
+    pub(super) copied: Vec<PageIndex>,
 }
 
 impl LinuxObject {
@@ -108,6 +113,7 @@ impl LinuxObject {
             waits: Waits::default(),
             policy,
             poisons: Poisons::default(),
+            copies: Vec::new(),
             errors: HashMap::new(),
             holes: Vec::new(),
             out: VecDeque::new(),
@@ -118,6 +124,7 @@ impl LinuxObject {
             name: PortName::NULL,
             phase: Phase::Idle,
             may_cache: false,
+            copy_strategy: CopyStrategy::None,
             timer: None,
             scratch: Scratch::default(),
             clients: None,
@@ -160,7 +167,7 @@ impl LinuxObject {
             return;
         }
         self.spaces.sweep();
-        if self.spaces.any_mapping() {
+        if self.spaces.any_mapping() || self.copies_need_pages() {
             return;
         }
         self.give_everything_up();
@@ -190,9 +197,14 @@ impl LinuxObject {
 
     fn dispatch(&mut self, call: Call<'_>) -> Result<(), KernelError> {
         match call {
-            Call::Ready { may_cache, .. } => {
+            Call::Ready {
+                may_cache,
+                copy_strategy,
+                ..
+            } => {
                 self.phase = Phase::Ready;
                 self.may_cache = may_cache;
+                self.copy_strategy = copy_strategy;
                 self.ask_for_queued();
                 Ok(())
             }
@@ -245,6 +257,7 @@ impl LinuxObject {
                 ..
             } => {
                 self.may_cache = may_cache;
+                self.copy_strategy = copy_strategy;
                 if reply {
                     self.say(Upcall::ChangeCompleted {
                         may_cache,
@@ -264,6 +277,7 @@ impl LinuxObject {
     /// What is to be done with the pages that nobody may have any more.
     fn destroy(&mut self) {
         self.phase = Phase::Destroyed;
+        self.force_all_copies();
         self.drop_everything();
         let mut pages = std::mem::take(&mut self.scratch.pages);
         self.waits.within(self.pages, &mut pages);
@@ -277,8 +291,9 @@ impl LinuxObject {
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.share.set_waker(cx.waker());
         self.take_news();
-        let more = self.spaces.poll(cx);
+        let more = self.spaces.poll(cx) | self.poll_copies(cx);
         self.take_faults();
+        self.serve_copies();
         self.fill_holes();
         self.give_wanted();
         self.ask_for_queued();
@@ -286,11 +301,16 @@ impl LinuxObject {
         more
     }
 
+    /// When the next error marker is to be dropped.
+    fn next_due(&self) -> Option<Instant> {
+        self.poisons.next_due().into_iter().chain(self.copies_due()).min()
+    }
+
     fn run_timer(&mut self, cx: &mut Context<'_>) {
         loop {
             self.heal_due(Instant::now());
             let retry = self.retry_at();
-            let Some(due) = self.poisons.next_due().into_iter().chain(retry).min() else {
+            let Some(due) = self.next_due().into_iter().chain(retry).min() else {
                 self.timer = None;
                 return;
             };
@@ -374,7 +394,11 @@ impl Drop for LinuxObject {
         for uffd in self.spaces.descriptors() {
             self.memory.guard(uffd.clone());
         }
-        self.host.adopt(&mut self.spaces);
+        self.host.adopt(&mut self.spaces, None);
+        for copy in self.copies.drain(..) {
+            let (mut spaces, memory) = copy.outlive();
+            self.host.adopt(&mut spaces, memory);
+        }
         self.host.budget.leave(&self.share);
     }
 }

@@ -19,7 +19,7 @@ use super::waits::{PageMap, Wait};
 use crate::object::{PageIndex, PageRange};
 
 /// How long a marker stays: long enough for the waiting threads to run into it.
-const STAY: Duration = Duration::from_millis(10);
+pub(super) const STAY: Duration = Duration::from_millis(10);
 /// The interval doubles at most this often in children.
 const DOUBLINGS: u32 = 7;
 
@@ -158,6 +158,7 @@ impl LinuxObject {
         if self.poisons.next_due().is_some_and(|due| due <= now) {
             self.heal_where(|marker| marker.due <= now);
         }
+        self.heal_copies(now);
     }
 
     fn heal_where(&mut self, which: impl Fn(&Marker) -> bool) {

@@ -1,5 +1,6 @@
 //! Saying everything again, to a pager that knows nothing.
 
+use super::copy::PrivateCopy;
 use super::evict::LONGEST_RUN;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
@@ -14,6 +15,7 @@ impl LinuxObject {
         let carried: Vec<_> = self.out.drain(..).filter(carries_pages).collect();
         self.timer = None;
         self.spaces.unwatch();
+        self.copies.iter_mut().for_each(PrivateCopy::unwatch);
         let used = matches!(self.phase, Phase::Initialising | Phase::Ready);
         let owes = self.table.away() > 0 || !carried.is_empty();
         if self.phase != Phase::Destroyed && (used || owes) {

@@ -50,6 +50,9 @@ impl LinuxObject {
         while let Some((run, deed)) = self.table.first_run(rest, LONGEST_RUN, deed) {
             rest = PageRange::new(run.end(), rest.end());
             self.relock(run, lock, deed == Deed::Keep { dirty: true });
+            if flush {
+                self.force_copies(run);
+            }
             match deed {
                 Deed::HandBack { dirty } => self.lend(run, dirty, !flush),
                 Deed::Drop => self.flush(run),
@@ -140,6 +143,9 @@ impl LinuxObject {
     fn lend(&mut self, run: PageRange, dirty: bool, keep: bool) {
         if dirty {
             self.count(|stats| &stats.pages_out, run.len());
+        }
+        if !keep {
+            self.preserve_unsaved(run);
         }
         for page in run.iter() {
             let bits = self.table.get(page);

@@ -160,7 +160,8 @@ impl LinuxObject {
         Some(Fill {
             place: wait.and_then(|wait| wait.place.or(wait.hint)),
             write: wait.is_some_and(|wait| wait.write && wait.place.is_some())
-                && terms.bits() & WRITE_LOCKED == 0,
+                && terms.bits() & WRITE_LOCKED == 0
+                && !self.shared_with_copies(page),
         })
     }
 

@@ -196,6 +196,18 @@ impl Uffd {
         let mode = raw::UFFDIO_REGISTER_MODE_MISSING
             | raw::UFFDIO_REGISTER_MODE_MINOR
             | raw::UFFDIO_REGISTER_MODE_WP;
+        self.register_for(mode, start, len)
+    }
+
+    /// Registers a mapping for missing faults alone.
+    ///
+    /// # Safety
+    /// As for [`register`](Self::register).
+    pub(super) unsafe fn register_missing(&self, start: usize, len: usize) -> Result<(), Errno> {
+        self.register_for(raw::UFFDIO_REGISTER_MODE_MISSING, start, len)
+    }
+
+    fn register_for(&self, mode: u32, start: usize, len: usize) -> Result<(), Errno> {
         let mut arg = raw::uffdio_register {
             range: range(start, len),
             mode: u64::from(mode),

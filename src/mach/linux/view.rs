@@ -72,6 +72,12 @@ impl ClientView {
         unsafe { uffd.register(self.address, self.length) }
     }
 
+    /// Makes the faults on absent pages alone arrive at `uffd`; what is in the file is mapped without any.
+    pub(super) fn register_missing(&self, uffd: &Uffd) -> Result<(), Errno> {
+        // SAFETY: as in `register`.
+        unsafe { uffd.register_missing(self.address, self.length) }
+    }
+
     /// A mapping in another process, which made and registered it.
     pub(super) fn elsewhere(address: usize, length: usize) -> Self {
         Self {

@@ -37,7 +37,7 @@ impl Machine {
     }
 
     /// Remembers an error for the next touch, because pages before it are still on their way.
-    fn put_back(&mut self, id: u64, page: PageIndex, error: PageError) -> Touch {
+    pub(super) fn put_back(&mut self, id: u64, page: PageIndex, error: PageError) -> Touch {
         let born = self.fresh();
         let object = self.objects.get_mut(&id);
         let Some(object) = object.filter(|object| object.stage != Stage::Orphaned) else {

@@ -13,6 +13,7 @@ mod access;
 mod call;
 mod client;
 mod copy;
+mod copy_client;
 mod fault;
 mod host;
 mod loan;

@@ -10,8 +10,8 @@ use crate::object::{PageRange, PortName, Prot};
 /// One object of a [`SimHost`], as its pager holds it; dropping it is the pager's death.
 #[derive(Debug)]
 pub struct SimObject {
-    host: SimHost,
-    id: u64,
+    pub(super) host: SimHost,
+    pub(super) id: u64,
 }
 
 impl SimObject {
