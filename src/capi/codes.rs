@@ -135,7 +135,8 @@ pub(super) fn of_map(error: &MapError) -> Kern {
         MapError::Call(CallError::OutsideExtent { .. } | CallError::Range(_)) | MapError::Empty => {
             Kern::InvalidArgument
         }
-        MapError::Call(_) => Kern::Failure,
+        MapError::Call(_) | MapError::CopyStrategy(_) => Kern::Failure,
+        MapError::Page { .. } => Kern::MemoryError,
         MapError::Kernel(_) => Kern::ResourceShortage,
         MapError::ReadOnly => Kern::ProtectionFailure,
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use actor_pager::mach::{
-    Call, Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, PageData, RawMapping, Residency,
-    Touch, Upcall,
+    Call, Client, CopyClient, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, PageData,
+    RawMapping, Residency, Touch, Upcall,
 };
 use actor_pager::object::{PageIndex, PageRange, Prot};
 
@@ -66,6 +66,8 @@ struct Troubled {
     inner: Box<dyn ObjectKernel>,
     trouble: Arc<Trouble>,
 }
+
+impl CopyClient for Troubled {}
 
 impl Kernel for Troubled {
     fn call(&mut self, call: Call<'_>) -> Result<(), KernelError> {

@@ -66,9 +66,10 @@ impl Making {
 }
 
 fn refused(error: KernelError) -> MapError {
-    match error {
-        KernelError::CopyStrategy(strategy) => MapError::CopyStrategy(strategy),
-        other => MapError::Kernel(other),
+    if let KernelError::CopyStrategy(strategy) = error {
+        MapError::CopyStrategy(strategy)
+    } else {
+        MapError::Kernel(error)
     }
 }
 

@@ -145,16 +145,6 @@ impl LinuxObject {
         }
     }
 
-    /// What the copy does not have yet must not change unnoticed.
-    fn protect_dirty(&mut self, range: PageRange) {
-        let dirty = |bits: u8| (bits & (RESIDENT | DIRTY) == RESIDENT | DIRTY).then_some(());
-        let mut rest = range;
-        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, dirty) {
-            rest = PageRange::new(run.end(), rest.end());
-            self.spaces.protect_everywhere(run);
-        }
-    }
-
     fn make_copy(&mut self, range: PageRange, prot: Prot, at_once: bool) -> Result<RawMapping, KernelError> {
         let uffd = self.host.capabilities.open()?;
         let id = self.host.new_id();
@@ -162,6 +152,7 @@ impl LinuxObject {
         let (mut copy, mapping) = made.map_err(failed("memfd_create, mmap or ioctl(UFFDIO_REGISTER)"))?;
         copy.at_once = at_once;
         self.copies.push(copy);
+        // What the copy does not have yet must not change unnoticed.
         self.protect_dirty(range);
         self.after_call();
         Ok(mapping)
@@ -177,6 +168,14 @@ impl LinuxObject {
         self.terminate_if_unused();
         self.after_call();
         Ok(true)
+    }
+
+    /// The object is gone: copies that are whole stay as they are, the others get SIGBUS.
+    pub(super) fn orphan_copies(&mut self) {
+        for copy in self.copies.drain(..) {
+            let (mut spaces, memory) = copy.outlive();
+            self.host.adopt(&mut spaces, memory);
+        }
     }
 
     /// Pages of a copy, found ready if it has them or, for reading alone, if the object has them.

@@ -203,8 +203,7 @@ impl LinuxObject {
                 ..
             } => {
                 self.phase = Phase::Ready;
-                self.may_cache = may_cache;
-                self.copy_strategy = copy_strategy;
+                (self.may_cache, self.copy_strategy) = (may_cache, copy_strategy);
                 self.ask_for_queued();
                 Ok(())
             }
@@ -256,15 +255,7 @@ impl LinuxObject {
                 reply,
                 ..
             } => {
-                self.may_cache = may_cache;
-                self.copy_strategy = copy_strategy;
-                if reply {
-                    self.say(Upcall::ChangeCompleted {
-                        may_cache,
-                        copy_strategy,
-                    });
-                }
-                self.terminate_if_unused();
+                self.change_attributes(may_cache, copy_strategy, reply);
                 Ok(())
             }
             Call::Destroy { .. } => {
@@ -272,6 +263,17 @@ impl LinuxObject {
                 Ok(())
             }
         }
+    }
+
+    fn change_attributes(&mut self, may_cache: bool, copy_strategy: CopyStrategy, reply: bool) {
+        (self.may_cache, self.copy_strategy) = (may_cache, copy_strategy);
+        if reply {
+            self.say(Upcall::ChangeCompleted {
+                may_cache,
+                copy_strategy,
+            });
+        }
+        self.terminate_if_unused();
     }
 
     /// What is to be done with the pages that nobody may have any more.
@@ -299,11 +301,6 @@ impl LinuxObject {
         self.ask_for_queued();
         self.run_timer(cx);
         more
-    }
-
-    /// When the next error marker is to be dropped.
-    fn next_due(&self) -> Option<Instant> {
-        self.poisons.next_due().into_iter().chain(self.copies_due()).min()
     }
 
     fn run_timer(&mut self, cx: &mut Context<'_>) {
@@ -395,10 +392,7 @@ impl Drop for LinuxObject {
             self.memory.guard(uffd.clone());
         }
         self.host.adopt(&mut self.spaces, None);
-        for copy in self.copies.drain(..) {
-            let (mut spaces, memory) = copy.outlive();
-            self.host.adopt(&mut spaces, memory);
-        }
+        self.orphan_copies();
         self.host.budget.leave(&self.share);
     }
 }

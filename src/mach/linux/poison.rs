@@ -154,6 +154,11 @@ impl LinuxObject {
         self.heal_where(|marker| marker.page == page);
     }
 
+    /// When the next error marker is to be dropped.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.poisons.next_due().into_iter().chain(self.copies_due()).min()
+    }
+
     pub(super) fn heal_due(&mut self, now: Instant) {
         if self.poisons.next_due().is_some_and(|due| due <= now) {
             self.heal_where(|marker| marker.due <= now);

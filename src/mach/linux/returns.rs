@@ -76,7 +76,7 @@ impl LinuxObject {
 
     /// Protects the dirty pages of a range, with the clean ones between them, which are protected
     /// already: many runs at a time.
-    fn protect_dirty(&mut self, range: PageRange) {
+    pub(super) fn protect_dirty(&mut self, range: PageRange) {
         let mut rest = range;
         let resident = |bits: u8| (bits & RESIDENT != 0).then_some(());
         while let Some((stretch, ())) = self.table.first_run(rest, LONGEST_STRETCH, resident) {
