@@ -21,6 +21,22 @@ pub(crate) struct Trouble {
     pub(crate) stop_thread: AtomicU64,
 }
 
+impl Trouble {
+    /// Nothing more is to go wrong.
+    #[allow(dead_code, reason = "not every program that uses this module ends it")]
+    pub(crate) fn end(&self) {
+        let all = [
+            &self.panic_in_poll,
+            &self.panic_in_supply,
+            &self.panic_in_lock_request,
+            &self.panic_in_map,
+            &self.refuse_supply,
+            &self.stop_thread,
+        ];
+        all.into_iter().for_each(|times| times.store(0, SeqCst));
+    }
+}
+
 /// Whether it is to happen now.
 fn strikes(times: &AtomicU64) -> bool {
     times
