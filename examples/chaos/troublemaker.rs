@@ -22,7 +22,7 @@ pub(crate) fn trouble(world: &World, end: Instant, seed: u64) {
     while Instant::now() < end {
         state = mix(state);
         let object = &world.objects[(state >> 8) as usize % world.objects.len()];
-        match state % 8 {
+        match state % 16 {
             0 => inhibit(world),
             1 => world.trouble.panic_in_supply.store(1, SeqCst),
             2 => world.trouble.panic_in_poll.store(1, SeqCst),
@@ -30,7 +30,9 @@ pub(crate) fn trouble(world: &World, end: Instant, seed: u64) {
             4 => world.trouble.stop_thread.store(1, SeqCst),
             5 => fill_store(object),
             6 => live_again(world, object),
-            _ => revive(world),
+            7 | 8 => revive(world),
+            9..12 => inhibit(world),
+            _ => live_again(world, object),
         }
         thread::sleep(Duration::from_millis(20 + state % 60));
     }

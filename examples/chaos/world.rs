@@ -66,7 +66,7 @@ fn policy(kind: Kind) -> FailurePolicy {
         first: Duration::from_millis(1),
         longest: Duration::from_millis(20),
     };
-    let failures = if kind == Kind::Fragile { 20 } else { usize::MAX };
+    let failures = if kind == Kind::Fragile { 8 } else { usize::MAX };
     FailurePolicy {
         read_attempts: if kind == Kind::Patient { u32::MAX } else { 2 },
         read_backoff: soon,

@@ -76,7 +76,22 @@ impl HeldRun {
 #[derive(Debug)]
 struct Slot {
     run: HeldRun,
-    remaining: u64,
+    /// The pages that nobody is done with.
+    left: Vec<PageRange>,
+    /// Grows from one to the next.
+    born: u64,
+}
+
+impl Slot {
+    fn take(&mut self, part: PageRange) {
+        let pieces = std::mem::take(&mut self.left);
+        let rest = pieces.into_iter().flat_map(|piece| {
+            let before = PageRange::new(piece.start(), piece.end().min(part.start()));
+            let after = PageRange::new(piece.start().max(part.end()), piece.end());
+            [before, after]
+        });
+        self.left = rest.filter(|piece| !piece.is_empty()).collect();
+    }
 }
 
 /// Every piece of page memory in use, by [`DataId`].
@@ -84,14 +99,17 @@ struct Slot {
 pub struct HeldPages {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
+    next: u64,
 }
 
 impl HeldPages {
     /// Takes the pages `range` of `run` in; each of them must be [`done`](Self::done) once.
     pub fn insert(&mut self, range: PageRange, run: HeldRun) -> DataId {
+        self.next += 1;
         let slot = Some(Slot {
             run,
-            remaining: range.len(),
+            left: vec![range],
+            born: self.next,
         });
         if let Some(at) = self.free.pop() {
             self.slots[at as usize] = slot;
@@ -106,12 +124,12 @@ impl HeldPages {
         self.slots.get(data.0 as usize)?.as_ref().map(|slot| &slot.run)
     }
 
-    /// `pages` more pages of `data` are done with; gives the buffer back when nobody uses it.
-    pub fn done(&mut self, data: DataId, pages: u64) -> Option<PageBuffer> {
+    /// The pages `range` of `data` are done with; gives the buffer back when nobody uses it.
+    pub fn done(&mut self, data: DataId, range: PageRange) -> Option<PageBuffer> {
         let entry = self.slots.get_mut(data.0 as usize)?;
         let slot = entry.as_mut()?;
-        slot.remaining = slot.remaining.saturating_sub(pages);
-        if slot.remaining > 0 {
+        slot.take(range);
+        if !slot.left.is_empty() {
             return None;
         }
         let slot = entry.take()?;
@@ -120,5 +138,19 @@ impl HeldPages {
             PageMemory::Buffer(buffer) => Some(buffer),
             PageMemory::Returned(_) => None,
         }
+    }
+
+    /// Returned pages that are nowhere else, not even with the kernel: in the order they came.
+    pub fn only_here(&self, size: PageSize) -> Vec<(PageRange, Vec<u8>)> {
+        let mut slots: Vec<&Slot> = self.slots.iter().flatten().collect();
+        slots.sort_by_key(|slot| slot.born);
+        let owned = |slot: &&Slot| matches!(slot.run.memory(), PageMemory::Returned(PageData::Owned(_)));
+        slots
+            .into_iter()
+            .filter(owned)
+            .flat_map(|slot| slot.left.iter().map(|&range| (range, &slot.run)))
+            .map(|(range, run)| (range, run.bytes(range, size).to_vec()))
+            .filter(|(range, bytes)| !range.is_empty() && !bytes.is_empty())
+            .collect()
     }
 }

@@ -4,6 +4,7 @@
 //! arbiter, a simulation drives it step by step. Work that may block leaves as [`Output::Job`];
 //! its result comes back through [`Engine::job_done`].
 
+mod anew;
 mod copy;
 mod held;
 mod hold;
@@ -27,14 +28,14 @@ use crate::backend::{Backend, PageBuffer, PageOutcome};
 use crate::error::MapError;
 use crate::mach::{ObjectKernel, RawMapping, Upcall};
 use crate::object::{
-    Answer, DataId, Effect, Event, MemoryObject, ObjectOptions, OpId, PageError, PageIndex, PageRange,
-    PageSize, Refusal, RequestToken,
+    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize, Refusal,
+    RequestToken,
 };
 use crate::plan::Plan;
 use copy::Copies;
 use hold::Holds;
 use map_copy::CopiesInMaking;
-use upcall::begins_work;
+use upcall::{begins_work, init_port};
 
 /// What an engine cannot do by itself.
 #[derive(Debug)]
@@ -119,7 +120,11 @@ pub struct Engine {
     durable_after: Vec<RequestToken>,
     events: VecDeque<Event>,
     effects: Vec<Effect>,
+    /// What the kernel said and nobody has looked at yet: it may bring pages that are nowhere else.
     upcalls: Vec<Upcall>,
+    incoming: VecDeque<Upcall>,
+    /// Pages that a core before held and no kernel has: they are returned again.
+    carried: Vec<(PageRange, Vec<u8>)>,
     outcomes: Vec<PageOutcome>,
     buffers: Vec<PageBuffer>,
     outputs: VecDeque<Output>,
@@ -156,6 +161,8 @@ impl Engine {
             events: VecDeque::new(),
             effects: Vec::new(),
             upcalls: Vec::new(),
+            incoming: VecDeque::new(),
+            carried: Vec::new(),
             outcomes: Vec::new(),
             buffers: Vec::new(),
             outputs: VecDeque::new(),
@@ -167,12 +174,11 @@ impl Engine {
 
     /// Takes in what the kernel has to say; `Pending` when there is nothing.
     pub fn poll_kernel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut upcalls = std::mem::take(&mut self.upcalls);
-        let polled = self.kernel.poll_upcalls(cx, &mut upcalls);
-        for upcall in upcalls.drain(..) {
+        let polled = self.kernel.poll_upcalls(cx, &mut self.upcalls);
+        self.incoming.extend(self.upcalls.drain(..));
+        while let Some(upcall) = self.incoming.pop_front() {
             self.upcall(upcall);
         }
-        self.upcalls = upcalls;
         self.settle();
         polled
     }
@@ -180,9 +186,14 @@ impl Engine {
     /// Takes in one message of the kernel.
     pub fn upcall(&mut self, upcall: Upcall) {
         match &mut self.deferred {
-            Some(deferred) if begins_work(&upcall) => deferred.push_back(upcall),
+            // A copy that began before the inhibition goes on, and with it what it asks for.
+            Some(deferred) if begins_work(&upcall) && self.copies.is_empty() => deferred.push_back(upcall),
             Some(_) | None => {
+                let control = init_port(&upcall);
                 self.post_upcall(upcall);
+                control
+                    .into_iter()
+                    .for_each(|control| self.return_carried(control));
                 self.run();
             }
         }
@@ -253,34 +264,6 @@ impl Engine {
         if !self.durable_after.contains(&token) {
             self.durable_after.push(token);
         }
-    }
-
-    /// Makes the core anew from what the kernel knows: after a panic nothing else can be trusted.
-    ///
-    /// Copies go on. Results of jobs from before must not come in any more.
-    pub fn restart(&mut self) {
-        let attributes = self.object.attributes();
-        let options = ObjectOptions {
-            may_cache: attributes.may_cache,
-            copy_strategy: attributes.copy_strategy,
-            ..*self.object.options()
-        };
-        self.object = MemoryObject::new(options);
-        self.held = HeldPages::default();
-        self.writes.clear();
-        self.holds.forget_waiting();
-        self.jobs_in_flight = 0;
-        self.unsynced = true;
-        self.events.clear();
-        self.effects.clear();
-        self.upcalls.clear();
-        self.outputs.retain(|output| {
-            matches!(
-                output,
-                Output::Answer(..) | Output::Copied(..) | Output::Mapped(..)
-            )
-        });
-        self.kernel.reissue();
     }
 
     /// Begins to record the pages that the kernel asks for.

@@ -100,7 +100,7 @@ impl Engine {
     }
 
     fn done_with(&mut self, data: DataId, range: PageRange) {
-        if let Some(buffer) = self.held.done(data, range.len()) {
+        if let Some(buffer) = self.held.done(data, range) {
             self.keep_buffer(buffer);
         }
     }

@@ -1,7 +1,7 @@
 //! The kernel's messages, as the core takes them.
 
 use crate::mach::Upcall;
-use crate::object::Event;
+use crate::object::{Event, PortName};
 
 /// True for messages that ask the pager to begin something, as opposed to those that finish it.
 pub(super) fn begins_work(upcall: &Upcall) -> bool {
@@ -10,6 +10,15 @@ pub(super) fn begins_work(upcall: &Upcall) -> bool {
         Upcall::Terminate { .. } | Upcall::NoSenders | Upcall::Copy { .. } => true,
         Upcall::DataReturn { .. } | Upcall::LockCompleted { .. } => false,
         Upcall::SupplyCompleted { .. } | Upcall::ChangeCompleted { .. } => false,
+    }
+}
+
+/// The control port that an `Init` brings.
+pub(super) fn init_port(upcall: &Upcall) -> Option<PortName> {
+    if let Upcall::Init { control, .. } = upcall {
+        Some(*control)
+    } else {
+        None
     }
 }
 
