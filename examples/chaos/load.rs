@@ -1,16 +1,17 @@
 //! The threads that load and store.
 
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use actor_pager::error::{CallError, CopyError, SyncError};
-use actor_pager::{Mapping, Pager, Protection, Wait};
+use actor_pager::{Pager, Protection, Wait};
 
 use crate::oracle::mix;
 use crate::store::Store;
 use crate::troublemaker;
+use crate::word::word;
 use crate::world::{BLOCK, Kind, Life, Object, PAGE, PAGES, SLOTS, THREADS, World};
 
 /// Bytes from one checked word to the next.
@@ -195,12 +196,4 @@ impl Thread<'_> {
             Err(error) => self.world.wrong(format!("the residency: {error:?}")),
         }
     }
-}
-
-/// The word at `offset` of a mapping, as an atomic that threads may share.
-pub(crate) fn word(mapping: &Mapping, offset: u64) -> &AtomicU64 {
-    assert!(offset < mapping.len() as u64 && offset.is_multiple_of(8));
-    let at = mapping.as_ptr() as usize + offset as usize;
-    // SAFETY: the word lies inside of the mapping, is aligned, and is only ever used as an atomic.
-    unsafe { &*std::ptr::with_exposed_provenance::<AtomicU64>(at) }
 }

@@ -13,6 +13,7 @@ mod tally;
 #[path = "../../tests/failing_stores/trouble.rs"]
 mod trouble;
 mod troublemaker;
+mod word;
 mod world;
 
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ fn options() -> Result<Options, String> {
 
 #[cfg(not(target_os = "linux"))]
 fn run(_: &Options) -> Result<String, String> {
-    Ok("skipped: this system has no userfaultfd".to_owned())
+    Ok("lost: 0, skipped: this system has no userfaultfd".to_owned())
 }
 
 #[cfg(target_os = "linux")]
@@ -82,7 +83,7 @@ fn run(options: &Options) -> Result<String, String> {
     let limits = LinuxOptions::default().resident_limit(Some(world::RESIDENT_LIMIT));
     let host = match LinuxHost::new(limits) {
         Ok(host) => host,
-        Err(error) => return Ok(format!("skipped: {error}")),
+        Err(error) => return Ok(format!("lost: 0, skipped: {error}")),
     };
     quiet_injected_panics();
     let world = world::World::new(host, options.seed).map_err(|error| error.to_string())?;

@@ -22,7 +22,7 @@ pub(crate) struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        panic!("injected: a panic that panics");
+        std::panic::panic_any("injected: a panic that panics");
     }
 }
 

@@ -46,7 +46,7 @@ fn strikes(times: &AtomicU64) -> bool {
 
 fn may_panic(times: &AtomicU64) {
     if strikes(times) {
-        panic!("injected panic of the pager");
+        std::panic::panic_any("injected panic of the pager");
     }
 }
 

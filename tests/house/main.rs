@@ -11,6 +11,7 @@ use source::Source;
 
 /// The only files that may say `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
+    "examples/chaos/word.rs",
     "examples/hello_page.rs",
     "src/cli/bench/sys/map.rs",
     "src/cli/bench/sys/target.rs",

@@ -2,6 +2,7 @@
 
 mod capi;
 mod cargo;
+mod chaos;
 mod debian;
 mod dependencies;
 mod failure;
@@ -28,6 +29,10 @@ Commands:
   simulate [ARGUMENTS]
           Live 100 000 seeded lives of a pager under the simulated kernel and check every byte;
           a failure names its seed. Arguments go to the example `simulate` instead.
+  chaos [--seconds N] [--seed S]
+          Stores that fail in every way, pagers that panic, threads that die: a third of the time
+          (60 seconds unless told otherwise) in simulation, the rest with real memory; every word
+          is checked. Ends with a line that begins with `lost: 0`.
   takeover [--kills N]
           Kill pager processes under load (200 unless told otherwise) and check every byte;
           ends with a line that begins with `lost: 0`.
@@ -59,6 +64,7 @@ fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
         "test" => test::run(arguments),
         "lint" => lint::run(),
         "simulate" => simulate::run(arguments),
+        "chaos" => chaos::run(arguments),
         "takeover" => takeover::run(arguments),
         "capi" => capi::run(arguments),
         "help" | "--help" | "-h" => {
