@@ -18,19 +18,18 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn count(&mut self, kind: &EventKind) {
-        match kind {
+        let recovered = matches!(
+            kind,
             EventKind::WritesRecovered
-            | EventKind::BackendRestarted
-            | EventKind::LateResult { .. }
-            | EventKind::Revived => self.recovered += 1,
-            EventKind::PagerRestarted => {
-                self.recovered += 1;
-                self.pager_restarts += 1;
-            }
-            EventKind::PagerMoved => self.pagers_moved += 1,
-            EventKind::Quarantined => self.quarantines += 1,
-            _ => {}
-        }
+                | EventKind::BackendRestarted
+                | EventKind::LateResult { .. }
+                | EventKind::Revived
+                | EventKind::PagerRestarted
+        );
+        self.recovered += u64::from(recovered);
+        self.pager_restarts += u64::from(*kind == EventKind::PagerRestarted);
+        self.pagers_moved += u64::from(*kind == EventKind::PagerMoved);
+        self.quarantines += u64::from(*kind == EventKind::Quarantined);
     }
 
     /// Everything but the first words of the last line.
