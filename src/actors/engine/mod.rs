@@ -1,6 +1,6 @@
 //! The executor of one memory object: feeds the core events and carries its effects out.
 //!
-//! No actor and no thread in here: [`PagerActor`](super::PagerActor) drives an engine on an
+//! No actor and no thread in here: the pager's actor drives an engine on an
 //! arbiter, a simulation drives it step by step. Work that may block leaves as [`Output::Job`];
 //! its result comes back through [`Engine::job_done`].
 
