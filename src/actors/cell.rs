@@ -19,6 +19,11 @@ pub(crate) struct JobAnswer {
     pub(crate) report: Option<JobReport>,
 }
 
+/// How many patient results wake the actor.
+const ANSWERS_PER_WAKE: usize = 16;
+/// How many results are many.
+const BACKLOG: usize = 64;
+
 #[derive(Default)]
 struct Inbox {
     calls: VecDeque<UserCall>,
@@ -37,6 +42,8 @@ pub(crate) struct PagerCell {
     work: Mutex<PagerWork>,
     address: Mutex<Option<PagerAddress>>,
     woken: AtomicBool,
+    /// Results that are still to come.
+    expected: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,6 +60,7 @@ impl PagerCell {
             work: Mutex::new(work),
             address: Mutex::default(),
             woken: AtomicBool::new(false),
+            expected: AtomicUsize::new(0),
         }
     }
 
@@ -66,10 +74,29 @@ impl PagerCell {
         }
     }
 
+    /// Says that a job begins whose result will be [added](Self::answer).
+    pub(crate) fn expect(&self) {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that a result comes no more, or has come; how many are left.
+    pub(crate) fn expect_one_less(&self) -> usize {
+        self.expected.fetch_sub(1, Ordering::Relaxed).saturating_sub(1)
+    }
+
     /// Adds the result of a job.
-    pub(crate) fn answer(&self, answer: JobAnswer) {
-        lock(&self.inbox).answers.push_back(answer);
-        self.wake();
+    ///
+    /// A patient one wakes the actor only together with others, as long as many more are expected.
+    pub(crate) fn answer(&self, answer: JobAnswer, patient: bool) {
+        let waiting = {
+            let mut inbox = lock(&self.inbox);
+            inbox.answers.push_back(answer);
+            inbox.answers.len()
+        };
+        let expected = self.expect_one_less();
+        if !patient || waiting >= ANSWERS_PER_WAKE || expected < BACKLOG {
+            self.wake();
+        }
     }
 
     /// Takes the oldest result, or else the oldest call.

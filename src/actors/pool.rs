@@ -37,6 +37,9 @@ impl Work {
         page_size: PageSize,
         reply_to: Weak<PagerCell>,
     ) -> Self {
+        if let Some(cell) = reply_to.upgrade() {
+            cell.expect();
+        }
         Self {
             id,
             job: Some(job),
@@ -48,12 +51,17 @@ impl Work {
     }
 
     /// Calls the store, if anybody still wants it.
+    ///
+    /// While its pager waits for many more, a write that is done is not worth a wake-up of its own.
     fn run(mut self) {
         if !self.ticket.begin() {
-            self.reply_to = Weak::new();
+            if let Some(cell) = std::mem::take(&mut self.reply_to).upgrade() {
+                cell.expect_one_less();
+            }
         } else if let Some(job) = self.job.take() {
+            let write = matches!(job, Job::Write { .. });
             let report = job.run(&*self.backend, self.page_size);
-            self.answer(Some(report));
+            self.answer(Some(report), write);
             // Answered: the guard has nothing left to say.
             self.reply_to = Weak::new();
         }
@@ -62,21 +70,21 @@ impl Work {
     fn refuse(mut self) {
         if let Some(job) = self.job.take() {
             let done = job.failed(PageError::Io);
-            self.answer(Some(JobReport { done, panic: None }));
+            self.answer(Some(JobReport { done, panic: None }), false);
             self.reply_to = Weak::new();
         }
     }
 
-    fn answer(&self, report: Option<JobReport>) {
+    fn answer(&self, report: Option<JobReport>, patient: bool) {
         if let Some(cell) = self.reply_to.upgrade() {
-            cell.answer(JobAnswer { id: self.id, report });
+            cell.answer(JobAnswer { id: self.id, report }, patient);
         }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.answer(None);
+        self.answer(None, false);
     }
 }
 
