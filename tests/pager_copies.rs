@@ -255,6 +255,21 @@ fn a_read_only_port_gives_copies_that_can_be_written_to() {
     });
 }
 
+#[test]
+fn a_shutdown_leaves_copies_what_was_resident() {
+    kernels::on_each(|bucket| {
+        let (pager, _faults) = pager(&bucket, 4, CopyStrategy::Delay);
+        fill(&pager, 1, 100);
+        let copy = all(&pager);
+        assert_eq!(ends(&copy, 2), [2, 2]);
+        pager.shutdown_blocking().unwrap();
+        assert_eq!(stored(&pager, 1), 100);
+        assert_eq!(ends(&copy, 1), [100, 100]);
+        let gone = copy.read_at(3 * PAGE as usize, &mut [0]).unwrap_err();
+        assert!(matches!(gone, CopyError::Page { .. }), "{gone:?}");
+    });
+}
+
 /// Buckets in which `pages` pages can be resident.
 fn on_each_bounded(pages: u64, test: impl Fn(Bucket)) {
     for lend_returns in [false, true] {

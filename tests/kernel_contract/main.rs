@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 mod checks;
+mod copies;
 mod hand;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use actor_pager::mach::sim::{SimHost, SimOptions};
 
 /// Runs every check with fresh objects of this kernel; says which failed.
 fn pass_all(host: &Arc<dyn KernelHost>) {
-    for (name, check) in checks::ALL {
+    for (name, check) in checks::ALL.into_iter().chain(copies::ALL) {
         println!("{name} on {}", host.describe());
         check(&**host);
     }

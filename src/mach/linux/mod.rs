@@ -26,6 +26,12 @@
 //! Forking is safe while pages are served: see `forks`. Without the privilege for fork events
 //! (`CAP_SYS_PTRACE`) children do not get the mappings at all; the alternative is zeros.
 //!
+//! # Copies
+//!
+//! A private copy has a memfd, an address space table and a userfaultfd of its own, registered for missing
+//! faults alone, and is filled by writing to the memfd. See `copies` for how the object's pages are kept
+//! still. Its pages are no frames of the budget. Forked children do not get it.
+//!
 //! # What is deliberately absent
 //!
 //! * Asynchronous dirty tracking (`UFFD_FEATURE_WP_ASYNC`): eviction unmaps pages, and with the page the

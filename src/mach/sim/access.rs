@@ -137,7 +137,7 @@ impl Machine {
             return false;
         };
         let known = object.mappings.remove(&number).is_some();
-        if object.mappings.is_empty() {
+        if !object.is_mapped() {
             object.used_unmapped = false;
         }
         self.end_use(id);

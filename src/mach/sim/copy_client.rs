@@ -7,7 +7,7 @@ use super::access::{self, pieces};
 use super::machine::Machine;
 use super::object::Stage;
 use crate::mach::{CopyClient, KernelError, RawMapping, Touch};
-use crate::object::{CopyStrategy, PageRange, Prot};
+use crate::object::{CopyStrategy, PageError, PageRange, Prot};
 
 impl CopyClient for SimObject {
     fn map_copy(&mut self, range: PageRange, prot: Prot) -> Poll<Result<RawMapping, KernelError>> {
@@ -36,6 +36,13 @@ impl CopyClient for SimObject {
 
     fn touch_copy(&mut self, copy: &RawMapping, range: PageRange, access: Prot) -> Touch {
         self.host.with(|machine| {
+            let shown = machine
+                .mapping(self.id, copy.id)
+                .filter(|mapping| mapping.copy.is_some());
+            if shown.is_none_or(|mapping| mapping.range.intersection(range) != range) {
+                let (page, error) = (range.start(), PageError::Io);
+                return Touch::Failed { page, error };
+            }
             let mut answer = Touch::Ready;
             for page in range.iter() {
                 match machine.touch_copy(self.id, copy.id, page, access) {

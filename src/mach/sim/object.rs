@@ -93,8 +93,13 @@ impl Object {
 
     /// True if some client, or the pager itself, uses the pages.
     pub(super) fn in_use(&self) -> bool {
+        self.used_unmapped || self.is_mapped()
+    }
+
+    /// True if some mapping needs the pages: one that is not a whole copy.
+    pub(super) fn is_mapped(&self) -> bool {
         let complete = |mapping: &Mapping| mapping.copy.as_ref().is_some_and(PrivateCopy::is_complete);
-        self.used_unmapped || !self.mappings.values().all(complete)
+        !self.mappings.values().all(complete)
     }
 
     /// True if a data request has not been answered.
