@@ -4,14 +4,16 @@
 mod kernels;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use actor_pager::backend::{CallKind, Fault, FaultControl, FaultyBackend, MemoryBackend};
+use actor_pager::backend::{CallKind, Fault, FaultControl, FaultyBackend, MemoryBackend, Point};
 use actor_pager::error::{CallError, CopyError, MapError};
 use actor_pager::mach::sim::{SimHost, SimOptions};
 use actor_pager::object::{CopyStrategy, PageError, PageIndex, PageRange};
 use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 
 const PAGE: u64 = 4096;
+const LIMIT: Duration = Duration::from_secs(20);
 const STRATEGIES: [CopyStrategy; 3] = [CopyStrategy::None, CopyStrategy::Delay, CopyStrategy::Temporary];
 
 type Store = FaultyBackend<MemoryBackend>;
@@ -270,6 +272,29 @@ fn a_shutdown_leaves_copies_what_was_resident() {
     });
 }
 
+#[test]
+fn an_inhibition_waits_for_a_copy_that_is_being_made() {
+    kernels::on_each(|bucket| {
+        let (pager, faults) = pager(&bucket, 100, CopyStrategy::None);
+        let read = Point::Before(CallKind::Read);
+        faults.hold_all(read);
+        let copying = std::thread::spawn({
+            let pager = pager.clone();
+            move || all(&pager)
+        });
+        assert!(faults.wait_parked(read, 1, LIMIT));
+        let inhibiting = std::thread::spawn({
+            let bucket = bucket.clone();
+            move || bucket.inhibit_blocking().unwrap()
+        });
+        faults.release(read);
+        inhibiting.join().unwrap();
+        let copy = copying.join().unwrap();
+        bucket.resume_blocking().unwrap();
+        assert_eq!(ends(&copy, 99), [99, 99]);
+    });
+}
+
 /// Buckets in which `pages` pages can be resident.
 fn on_each_bounded(pages: u64, test: impl Fn(Bucket)) {
     for lend_returns in [false, true] {
@@ -433,7 +458,6 @@ mod real {
 
     #[test]
     fn threads_that_touch_an_absent_page_of_a_copy_wait_for_the_store() {
-        use actor_pager::backend::Point;
         const READ: Point = Point::Before(CallKind::Read);
         let bucket = Bucket::builder().start().unwrap();
         let (pager, faults) = pager(&bucket, 4, CopyStrategy::Delay);
@@ -448,7 +472,7 @@ mod real {
                     })
                 })
                 .collect();
-            assert!(faults.wait_parked(READ, 1, std::time::Duration::from_secs(20)));
+            assert!(faults.wait_parked(READ, 1, LIMIT));
             faults.release(READ);
             for (page, reader) in (0..4).zip(readers) {
                 assert_eq!(reader.join().unwrap(), page * 0x0101_0101_0101_0101);

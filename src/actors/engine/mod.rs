@@ -187,7 +187,9 @@ impl Engine {
     pub fn upcall(&mut self, upcall: Upcall) {
         match &mut self.deferred {
             // A copy that began before the inhibition goes on, and with it what it asks for.
-            Some(deferred) if begins_work(&upcall) && self.copies.is_empty() => deferred.push_back(upcall),
+            Some(deferred) if begins_work(&upcall) && self.copies.is_empty() && self.making.is_empty() => {
+                deferred.push_back(upcall);
+            }
             Some(_) | None => {
                 let control = init_port(&upcall);
                 self.post_upcall(upcall);
