@@ -1,5 +1,6 @@
 //! Processes of this program, and what they say.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -21,11 +22,18 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts this program with other arguments.
-    pub(super) fn start(
+    pub(super) fn start(name: &'static str, arguments: &[&dyn AsRef<OsStr>]) -> Result<Self, Failure> {
+        Self::start_to_die(name, arguments, None)
+    }
+
+    /// As [`start`](Self::start), to die at a named moment.
+    pub(super) fn start_to_die(
         name: &'static str,
-        arguments: &[&dyn AsRef<std::ffi::OsStr>],
+        arguments: &[&dyn AsRef<OsStr>],
+        death: Option<String>,
     ) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
+        command.envs(death.map(|death| ("ACTOR_PAGER_DIE", death)));
         command.arg(name).stdin(Stdio::piped()).stdout(Stdio::piped());
         for argument in arguments {
             command.arg(argument);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use super::children::Process;
@@ -12,6 +13,22 @@ use crate::cli::rng::Rng;
 
 /// A pager process lives at most this long, from its start or from its first word.
 const LONGEST_LIFE_US: u64 = 80_000;
+
+/// Moments between two steps of the kernel's side, at which a process can be made to kill itself where it
+/// was built with debug assertions.
+const POINTS: [&str; 11] = [
+    "copied",
+    "filled",
+    "stored",
+    "dirtied",
+    "protected",
+    "lent",
+    "writing",
+    "released",
+    "dropped",
+    "loaded",
+    "resumed",
+];
 
 /// The folder with the file and the socket; removed at the end.
 struct Scene {
@@ -43,7 +60,12 @@ impl Scene {
     }
 
     /// A pager process; with `standby` it waits for the one before to end.
-    fn serve(&self, arguments: &DrillArguments, standby: bool) -> Result<Process, Failure> {
+    fn serve(
+        &self,
+        arguments: &DrillArguments,
+        standby: bool,
+        death: Option<String>,
+    ) -> Result<Process, Failure> {
         let resident = arguments.resident.0.to_string();
         let mut given: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
             &self.file,
@@ -58,7 +80,7 @@ impl Scene {
         if standby {
             given.push(&"--standby");
         }
-        Process::start("serve", &given)
+        Process::start_to_die("serve", &given, death)
     }
 
     fn load(&self, arguments: &DrillArguments) -> Result<Process, Failure> {
@@ -137,44 +159,66 @@ pub(super) fn run(arguments: &DrillArguments) -> Result<(), Failure> {
     let scene = Scene::new(arguments)?;
     let mut keeper = Process::start("keeper", &[&"--socket", &scene.socket])?;
     keeper.wait_for("keeping")?;
-    let mut pager = scene.serve(arguments, false)?;
+    let mut pager = scene.serve(arguments, false, None)?;
     let mut load = scene.load(arguments)?;
     load.wait_for("ready")?;
-    let mut rng = Rng::new(arguments.seed);
-    for _ in 0..arguments.kills {
-        pager = replace(&scene, arguments, pager, &mut rng)?;
+    let mut kills = Kills {
+        scene: &scene,
+        arguments,
+        rng: Rng::new(arguments.seed),
+        named: 0,
+    };
+    for kill in 1..=arguments.kills {
+        // The last successor is to live.
+        pager = kills.replace(pager, kill < arguments.kills)?;
         if !load.lives() {
             break;
         }
     }
-    conclude(&scene, arguments, &mut load, pager)
+    let named = kills.named;
+    conclude(&scene, arguments, named, &mut load, pager)
 }
 
-/// Kills a pager process at a random moment; its successor may stand by already, or come later.
-fn replace(
-    scene: &Scene,
-    arguments: &DrillArguments,
-    mut pager: Process,
-    rng: &mut Rng,
-) -> Result<Process, Failure> {
-    // One in four dies while it starts or takes over.
-    let serves = rng.below(4) > 0;
-    if serves {
-        pager.wait_for("serving")?;
+/// The killing.
+struct Kills<'a> {
+    scene: &'a Scene,
+    arguments: &'a DrillArguments,
+    rng: Rng,
+    /// Processes that died at a named moment.
+    named: u32,
+}
+
+impl Kills<'_> {
+    /// Kills a pager process at a random moment, if it does not die at a named one before; its successor
+    /// may stand by already, or come later.
+    fn replace(&mut self, mut pager: Process, doomed: bool) -> Result<Process, Failure> {
+        // One in four is killed while it starts or takes over.
+        let serves = self.rng.below(4) > 0 && pager.wait_for("serving").is_ok();
+        let standby = serves && self.rng.below(2) == 0;
+        let death = (doomed && self.rng.below(2) == 0).then(|| self.death());
+        let (scene, arguments) = (self.scene, self.arguments);
+        let early = standby.then(|| scene.serve(arguments, true, death.clone()));
+        thread::sleep(Duration::from_micros(self.rng.below(LONGEST_LIFE_US)));
+        self.named += u32::from(!pager.lives());
+        pager.kill()?;
+        early.unwrap_or_else(|| scene.serve(arguments, false, death))
     }
-    let standby = serves && rng.below(2) == 0;
-    let early = standby.then(|| scene.serve(arguments, true)).transpose()?;
-    std::thread::sleep(Duration::from_micros(rng.below(LONGEST_LIFE_US)));
-    pager.kill()?;
-    match early {
-        Some(next) => Ok(next),
-        None => scene.serve(arguments, false),
+
+    /// A named moment, and how often it is to be passed.
+    fn death(&mut self) -> String {
+        let point = POINTS[self.rng.below(POINTS.len() as u64) as usize];
+        let times = match point {
+            "loaded" | "resumed" => 1,
+            _ => 1 + self.rng.below(30),
+        };
+        format!("{point}:{times}")
     }
 }
 
 fn conclude(
     scene: &Scene,
     arguments: &DrillArguments,
+    named: u32,
     load: &mut Process,
     mut pager: Process,
 ) -> Result<(), Failure> {
@@ -198,7 +242,7 @@ fn conclude(
     pager.wait_for("synced")?;
     let lost = wrong + scene.wrong_in_file(&versions)?;
     println!(
-        "lost: {lost} (kills {}, operations {operations}, zero pages {zero}, client errors {client_errors})",
+        "lost: {lost} (kills {}, {named} of them at named moments, operations {operations}, zero pages {zero}, client errors {client_errors})",
         arguments.kills
     );
     match lost + zero + client_errors {

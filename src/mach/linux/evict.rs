@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::kill_point;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
 use crate::object::{PageIndex, PageRange};
@@ -255,6 +256,7 @@ impl LinuxObject {
         let mut holes = std::mem::take(&mut self.holes);
         let mut freed = 0;
         for hole in holes.drain(..) {
+            kill_point::pass("dropped");
             if let Err(error) = self.memory.punch(hole.offset(self.size), hole.bytes(self.size)) {
                 tracing::error!(object = %self.share.name, ?hole, %error, "cannot free pages");
             }

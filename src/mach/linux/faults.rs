@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::kill_point;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, RESIDENT, WRITE_LOCKED, WRITING};
 use super::space::Place;
@@ -78,6 +79,7 @@ impl LinuxObject {
         if write {
             self.preserve(page);
             self.table.set(page, DIRTY);
+            kill_point::pass("dirtied");
         }
         let range = PageRange::single(page);
         if protected {

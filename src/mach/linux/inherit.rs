@@ -10,6 +10,7 @@ use super::budget::ObjectShare;
 use super::evict::LONGEST_RUN;
 use super::host::LinuxHost;
 use super::journal::{Journal, present};
+use super::kill_point;
 use super::memory::Memory;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
@@ -208,6 +209,7 @@ impl LinuxObject {
         let there = present(self.memory.file(), self.pages, self.size)?;
         self.table.keep(journal);
         self.load(&noted, &there);
+        kill_point::pass("loaded");
         self.drop_unknown(&there);
         self.protect_clean();
         let held = self.table.resident() << self.size.shift();
@@ -218,6 +220,7 @@ impl LinuxObject {
         }
         let limit = self.host.budget.limit();
         self.evict(self.host.budget.used().saturating_sub(limit) >> self.size.shift());
+        kill_point::pass("resumed");
         for (page, _) in noted.iter().filter(|(_, bits)| bits & MARKED != 0) {
             self.inherit_markers(*page);
         }

@@ -52,6 +52,7 @@ mod forks;
 mod host;
 mod inherit;
 mod journal;
+mod kill_point;
 mod limits;
 mod memory;
 mod message;

@@ -1,6 +1,7 @@
 //! Pages on their way back: lock requests, returns, writes, releases.
 
 use super::evict::LONGEST_RUN;
+use super::kill_point;
 use super::object::LinuxObject;
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
 use super::waits::Stage;
@@ -142,6 +143,7 @@ impl LinuxObject {
     /// Hands pages to the pager that are protected wherever they are mapped.
     fn lend(&mut self, run: PageRange, dirty: bool, keep: bool) {
         if dirty {
+            kill_point::pass("protected");
             self.count(|stats| &stats.pages_out, run.len());
         }
         if !keep {
@@ -157,8 +159,9 @@ impl LinuxObject {
             } else {
                 DIRTY | PRECIOUS | RESIDENT | WRITE_LOCKED
             };
-            let unsaved = if dirty { UNSAVED } else { 0 };
+            let unsaved = if dirty || bits & PRECIOUS != 0 { UNSAVED } else { 0 };
             self.table.put(page, (bits | LENT | unsaved) & !gone);
+            kill_point::pass("lent");
             if !keep {
                 self.policy_removed(page);
                 self.ask_again(page);
@@ -201,6 +204,7 @@ impl LinuxObject {
                 self.table.set(page, WRITING);
             }
         }
+        kill_point::pass("writing");
     }
 
     pub(super) fn end_write(&mut self, range: PageRange) {
@@ -233,6 +237,7 @@ impl LinuxObject {
         for page in range.iter() {
             if self.unlend(page) && !self.table.has(page, RESIDENT) {
                 self.table.put(page, 0);
+                kill_point::pass("released");
                 self.free_page(page);
             }
         }

@@ -1,5 +1,6 @@
 //! Answers of the pager: pages, zeros, errors.
 
+use super::kill_point;
 use super::object::LinuxObject;
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITE_LOCKED};
 use super::space::Place;
@@ -260,6 +261,7 @@ impl LinuxObject {
             }),
             None => Err((base, Stop::Unmapped)),
         };
+        kill_point::pass(if fill.write { "copied" } else { "filled" });
         let (whole, rest) = match filled {
             Ok(()) => (run, PageRange::new(run.end(), run.end())),
             Err((stopped, _)) => {
@@ -308,6 +310,7 @@ impl LinuxObject {
             }
             return;
         }
+        kill_point::pass("stored");
         for page in run.iter() {
             self.admit(page, terms, false);
             if let Some(wait) = self.waits.take(page) {
