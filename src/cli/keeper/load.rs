@@ -69,10 +69,12 @@ impl Load<'_> {
         }
     }
 
-    /// The owner of a page finds what it wrote, and writes the next version.
+    /// The owner of a page finds what it wrote before, and writes the next version.
     fn write(&self, page: usize, rng: &mut Rng) {
         let before = self.floors[page].load(SeqCst);
-        for _ in 0..LOOKS {
+        // Every other time the first touch is a store.
+        let looks = rng.below(2) as usize * LOOKS;
+        for _ in 0..looks {
             let at = rng.below(WORDS as u64) as usize;
             self.check(page, at, before);
         }
