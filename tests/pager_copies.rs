@@ -110,7 +110,7 @@ fn a_copy_made_at_once_needs_the_store_no_more() {
 fn a_copy_made_at_once_names_the_page_that_cannot_be_had() {
     kernels::on_each(|bucket| {
         let (pager, faults) = pager(&bucket, 8, CopyStrategy::None);
-        let bad = PageRange::single(PageIndex(5));
+        let bad = PageRange::with_len(PageIndex(5), 2);
         faults.fail(CallKind::Read, bad, Fault::Error(PageError::NoSpace));
         let failed = pager.map_copy_blocking(0, 8 * PAGE, Protection::Read);
         match failed {
@@ -121,11 +121,8 @@ fn a_copy_made_at_once_names_the_page_that_cannot_be_had() {
             Ok(_) => panic!("a page that cannot be read was copied"),
         }
         faults.heal_all();
-        assert_eq!(
-            ends(&all(&pager), 5),
-            [5, 5],
-            "the same call works once the store does"
-        );
+        let copy = all(&pager);
+        assert_eq!((ends(&copy, 5), ends(&copy, 6)), ([5, 5], [6, 6]));
     });
 }
 
@@ -477,6 +474,37 @@ mod real {
             for (page, reader) in (0..4).zip(readers) {
                 assert_eq!(reader.join().unwrap(), page * 0x0101_0101_0101_0101);
             }
+        });
+    }
+
+    /// SIGBUS signals that came.
+    static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+    extern "C" fn on_sigbus(_: libc::c_int) {
+        // The instruction is tried again when this returns.
+        SIGNALS.fetch_add(1, SeqCst);
+        // SAFETY: allowed in signal handlers.
+        unsafe { libc::sched_yield() };
+    }
+
+    #[test]
+    fn a_bad_page_of_a_copy_gives_sigbus_until_the_store_works_again() {
+        let handler = on_sigbus as extern "C" fn(libc::c_int);
+        // SAFETY: the handler does only what signal handlers may.
+        unsafe { libc::signal(libc::SIGBUS, handler as *const () as libc::sighandler_t) };
+        let bucket = Bucket::builder().start().unwrap();
+        let (pager, faults) = pager(&bucket, 4, CopyStrategy::Delay);
+        let copy = all(&pager);
+        let bad = PageRange::single(PageIndex(2));
+        faults.fail(CallKind::Read, bad, Fault::Error(PageError::Io));
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| word(&copy, 2, 0).load(SeqCst));
+            while SIGNALS.load(SeqCst) == 0 {
+                assert!(!reader.is_finished(), "a page that cannot be had was read");
+                thread::yield_now();
+            }
+            faults.heal_all();
+            assert_eq!(reader.join().unwrap(), 0x0202_0202_0202_0202);
         });
     }
 }

@@ -53,7 +53,7 @@ impl LinuxObject {
         self.errors.remove(&page)
     }
 
-    fn forget_errors(&mut self, range: PageRange) {
+    pub(super) fn forget_errors(&mut self, range: PageRange) {
         self.errors.retain(|page, _| !range.contains(*page));
     }
 

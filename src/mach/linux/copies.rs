@@ -197,7 +197,11 @@ impl LinuxObject {
                 Touch::Ready => {}
                 Touch::Pending => answer = Touch::Pending,
                 Touch::Failed { .. } if answer == Touch::Pending => return answer,
-                Touch::Failed { .. } => return touch,
+                Touch::Failed { .. } => {
+                    // What follows was asked for in vain: the next touch asks again.
+                    self.forget_errors(range);
+                    return touch;
+                }
             }
         }
         answer
