@@ -13,7 +13,7 @@ fn program() -> PathBuf {
 #[test]
 fn five_seconds_of_failing_stores_lose_nothing() {
     let run = Command::new(program())
-        .args(["--seconds", "5", "--seed", "7"])
+        .args(["--seconds", "5", "--seed", "7", "--restarts", "0"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&run.stdout);

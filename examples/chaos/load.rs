@@ -18,7 +18,7 @@ use crate::world::{BLOCK, Kind, Life, Object, PAGE, PAGES, SLOTS, THREADS, World
 const STEP: u64 = PAGE / SLOTS;
 
 /// Loads for `time`, while the troublemaker makes trouble; returns when all threads are done.
-pub(crate) fn run(world: &World, time: Duration, seed: u64) {
+pub(crate) fn run(world: &World, time: Duration, seed: u64, restarts: bool) {
     let end = Instant::now() + time;
     thread::scope(|scope| {
         let loading: Vec<_> = (0..THREADS)
@@ -38,7 +38,7 @@ pub(crate) fn run(world: &World, time: Duration, seed: u64) {
             .collect();
         scope.spawn(|| troublemaker::release(world));
         scope.spawn(|| troublemaker::watch(world, seed));
-        scope.spawn(|| troublemaker::trouble(world, end, seed));
+        scope.spawn(|| troublemaker::trouble(world, end, seed, restarts));
         for thread in loading {
             if thread.join().is_err() {
                 world.wrong("a thread of the load panicked".to_owned());

@@ -2,7 +2,8 @@
 //! checked.
 //!
 //! `cargo run --release --example chaos -- --seconds 60` ends with a line that begins `lost: 0`, or
-//! fails; `--seed S` draws the same faults again. On Linux only.
+//! fails; `--seed S` draws the same faults again; with `--restarts 0` no pager panics and no thread of
+//! one dies. On Linux only.
 #![allow(dead_code, reason = "systems without real faults use nothing of it")]
 
 mod finish;
@@ -19,11 +20,12 @@ mod world;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const USAGE: &str = "usage: chaos [--seconds N] [--seed S]";
+const USAGE: &str = "usage: chaos [--seconds N] [--seed S] [--restarts 0]";
 
 struct Options {
     time: Duration,
     seed: u64,
+    restarts: bool,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn options() -> Result<Options, String> {
     let mut options = Options {
         time: Duration::from_secs(10),
         seed: now.map_or(1, |now| now.as_secs()),
+        restarts: true,
     };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
@@ -65,6 +68,7 @@ fn options() -> Result<Options, String> {
             .map_err(|_| format!("{name}: '{value}' is no number"))?;
         match name.as_str() {
             "--seconds" => options.time = Duration::from_secs(value),
+            "--restarts" => options.restarts = value != 0,
             "--seed" => options.seed = value,
             _ => return Err(format!("'{name}' is not known")),
         }
@@ -87,7 +91,7 @@ fn run(options: &Options) -> Result<String, String> {
     };
     quiet_injected_panics();
     let world = world::World::new(host, options.seed).map_err(|error| error.to_string())?;
-    load::run(&world, options.time, options.seed);
+    load::run(&world, options.time, options.seed, options.restarts);
     finish::check(world)
 }
 

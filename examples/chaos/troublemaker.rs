@@ -17,12 +17,15 @@ use crate::world::{Kind, Life, Object, PAGE, PAGES, World};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes trouble until `end`, each time another kind.
-pub(crate) fn trouble(world: &World, end: Instant, seed: u64) {
+///
+/// Without `restarts`, pagers neither panic nor lose their threads.
+pub(crate) fn trouble(world: &World, end: Instant, seed: u64, restarts: bool) {
     let mut state = seed;
     while Instant::now() < end {
         state = mix(state);
         let object = &world.objects[(state >> 8) as usize % world.objects.len()];
         match state % 16 {
+            1..=4 if !restarts => {}
             0 => inhibit(world),
             1 => world.trouble.panic_in_supply.store(1, SeqCst),
             2 => world.trouble.panic_in_poll.store(1, SeqCst),

@@ -156,8 +156,7 @@ impl PagerWork {
 
     /// Asks the kernel for news; `Pending` when there is none, or none is wanted now.
     pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
-        let idle = matches!(self.intake, Intake::Closed) || self.condition == Condition::Stunned;
-        if idle || self.has_ended() {
+        if self.condition == Condition::Stunned || self.has_ended() {
             return std::task::Poll::Pending;
         }
         let mut polled = std::task::Poll::Pending;
@@ -333,6 +332,7 @@ impl PagerWork {
             && self.parts.engine.is_quiet()
             && let Intake::Draining(replies) = std::mem::replace(&mut self.intake, Intake::Closed)
         {
+            self.parts.engine.close();
             for reply in replies {
                 let _ = reply.send(());
             }

@@ -19,7 +19,12 @@ impl Engine {
         self.object = MemoryObject::new(options);
         let kept = std::mem::take(&mut self.held).only_here(self.page_size);
         self.carried.extend(kept);
-        let unseen = self.incoming.drain(..).chain(self.upcalls.drain(..));
+        // The kernel says again what it only asked for; pages that it gave away it cannot.
+        let deferred = self.deferred.as_mut().map(std::mem::take).unwrap_or_default();
+        let unseen = deferred
+            .into_iter()
+            .chain(self.incoming.drain(..))
+            .chain(self.upcalls.drain(..));
         let size = self.page_size;
         self.carried
             .extend(unseen.filter_map(|upcall| pages_in(upcall, size)));

@@ -131,6 +131,7 @@ pub struct Engine {
     deferred: Option<VecDeque<Upcall>>,
     panics: VecDeque<String>,
     inline_reads: bool,
+    closed: bool,
 }
 
 impl Engine {
@@ -169,6 +170,7 @@ impl Engine {
             deferred: None,
             panics: VecDeque::new(),
             inline_reads: true,
+            closed: false,
         }
     }
 
@@ -187,7 +189,10 @@ impl Engine {
     pub fn upcall(&mut self, upcall: Upcall) {
         match &mut self.deferred {
             // A copy that began before the inhibition goes on, and with it what it asks for.
-            Some(deferred) if begins_work(&upcall) && self.copies.is_empty() && self.making.is_empty() => {
+            Some(deferred)
+                if self.closed
+                    || begins_work(&upcall) && self.copies.is_empty() && self.making.is_empty() =>
+            {
                 deferred.push_back(upcall);
             }
             Some(_) | None => {
@@ -318,8 +323,15 @@ impl Engine {
         self.deferred.get_or_insert_default();
     }
 
+    /// Begins to keep everything the kernel says. The kernel goes on to be asked: other objects may
+    /// wait for frames of clean pages of this one.
+    pub fn close(&mut self) {
+        self.closed = self.deferred.is_some();
+    }
+
     /// Serves what was kept, in order, and goes on as usual.
     pub fn resume(&mut self) {
+        self.closed = false;
         for upcall in self.deferred.take().into_iter().flatten() {
             self.upcall(upcall);
         }
