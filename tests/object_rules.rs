@@ -331,6 +331,33 @@ fn a_failed_write_is_kept_and_reported_once() {
 }
 
 #[test]
+fn a_retry_that_fails_after_the_report_is_not_reported_again() {
+    let mut bench = Bench::ready();
+    bench.returned(0, 1, true, false);
+    bench.fail_writes(PageError::NoSpace);
+    let sync = bench.lock(LockKind::Sync, 0, 4);
+    bench.confirm(0, 4);
+    bench.fail_writes(PageError::NoSpace);
+    assert!(matches!(bench.answer(sync), Some(Answer::Failed(_))));
+
+    bench.feed(Event::RetryWrites);
+    bench.fail_writes(PageError::NoSpace);
+    assert_eq!(bench.object.unreported().count(), 0, "it was told");
+    let saved = bench.lock(LockKind::Sync, 0, 4);
+    bench.confirm(0, 4);
+    bench.write_all();
+    assert_eq!(
+        bench.answer(saved),
+        Some(Answer::Done),
+        "everything is in the store"
+    );
+
+    bench.returned(0, 1, true, false);
+    bench.fail_writes(PageError::NoSpace);
+    assert_eq!(bench.object.unreported().count(), 1, "this is another failure");
+}
+
+#[test]
 fn a_write_that_fails_under_a_sync_is_reported_by_it_alone() {
     let mut bench = Bench::ready();
     let sync = bench.lock(LockKind::Sync, 0, 4);

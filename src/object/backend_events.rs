@@ -145,6 +145,7 @@ impl MemoryObject {
 
     fn page_written(&mut self, page: PageIndex, write: EndedWrite) {
         self.locks.write_ended(page, write.seq, None);
+        self.failures.forget(page);
         self.set_error(page, None);
         let (kernel_copy, told) = self.copy_of(page);
         if self.answer_from(page, write) {
@@ -192,7 +193,11 @@ impl MemoryObject {
     fn page_not_written(&mut self, page: PageIndex, write: EndedWrite, error: PageError) {
         let (kernel_copy, told) = self.copy_of(page);
         let reported = self.locks.write_ended(page, write.seq, Some(error));
-        if !reported {
+        // A retry that nobody asked for is no news, as long as every sync tries again itself.
+        let known = self.options.retry_on_sync && self.failures.was_told(page);
+        if reported {
+            self.failures.now_told(page);
+        } else if !known {
             self.failures.report_later(page, error);
         }
         self.failures.keep(page, Kept::Here(write.data));

@@ -1,6 +1,6 @@
 //! Failed writes: the data that is kept, and the failures that nobody was told of yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lock::Failure;
 use super::{DataId, FailedPages, PageError, PageFate, PageIndex, PageRange};
@@ -18,6 +18,8 @@ pub(crate) enum Kept {
 pub(crate) struct Failures {
     kept: BTreeMap<PageIndex, Kept>,
     unreported: BTreeMap<PageIndex, PageError>,
+    /// Pages whose failure was told, and that no write has saved since.
+    told: BTreeSet<PageIndex>,
 }
 
 impl Failures {
@@ -43,6 +45,20 @@ impl Failures {
             .map(|(&page, &kept)| (page, kept))
     }
 
+    /// Nothing of `page` is unsaved any more: its next failure is news.
+    pub(crate) fn forget(&mut self, page: PageIndex) {
+        self.kept.remove(&page);
+        self.told.remove(&page);
+    }
+
+    pub(crate) fn was_told(&self, page: PageIndex) -> bool {
+        self.told.contains(&page)
+    }
+
+    pub(crate) fn now_told(&mut self, page: PageIndex) {
+        self.told.insert(page);
+    }
+
     pub(crate) fn report_later(&mut self, page: PageIndex, error: PageError) {
         self.unreported.insert(page, error);
     }
@@ -58,6 +74,9 @@ impl Failures {
         }));
         for failure in &into[at..] {
             self.unreported.remove(&failure.page);
+            if self.kept.contains_key(&failure.page) {
+                self.told.insert(failure.page);
+            }
         }
     }
 
@@ -69,7 +88,9 @@ impl Failures {
         let kept = size_of::<(PageIndex, Kept)>();
         let unreported = size_of::<(PageIndex, PageError)>();
         // Nodes of a B-tree are at least half full.
-        2 * (self.kept.len() * kept + self.unreported.len() * unreported)
+        2 * (self.kept.len() * kept
+            + self.unreported.len() * unreported
+            + self.told.len() * size_of::<PageIndex>())
     }
 }
 

@@ -121,7 +121,7 @@ impl MemoryObject {
             PageState::Absent | PageState::Filling => known.state,
         };
         if known.state.is_unsaved() {
-            self.failures.take_kept(page);
+            self.failures.forget(page);
         }
         let keep_error = matches!(state, PageState::Returning { .. } | PageState::Failed { .. });
         let error = known.error.filter(|_| keep_error);

@@ -124,7 +124,7 @@ impl MemoryObject {
     fn discard_kept(&mut self, range: PageRange, failed: &mut [Failure]) {
         let kept: Vec<_> = self.failures.kept_in(range).collect();
         for (page, kept) in kept {
-            self.failures.take_kept(page);
+            self.failures.forget(page);
             self.set_error(page, None);
             match (kept, self.page_state(page)) {
                 (Kept::Here(data), PageState::Failed { kernel_copy: true }) => {
@@ -228,7 +228,7 @@ impl MemoryObject {
             let Kept::Here(data) = kept else { continue };
             let error = self.page_error(page).unwrap_or(PageError::Io);
             pages.insert(page, (error, PageFate::HandedBack(data)));
-            self.failures.take_kept(page);
+            self.failures.forget(page);
             self.set_state(page, PageState::Absent);
         }
         let runs = failures::runs(pages.into_iter().map(|(page, (error, fate))| (page, error, fate)));

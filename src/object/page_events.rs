@@ -189,7 +189,7 @@ impl MemoryObject {
             }
             match self.page_state(page) {
                 PageState::Resident { flushing: true, .. } => {
-                    self.failures.take_kept(page);
+                    self.failures.forget(page);
                     self.evicted(page);
                 }
                 PageState::Returning {

@@ -98,6 +98,7 @@ impl Naming<'_> {
         }
         let unreported = object.failures.unreported().find(|(at, _)| *at == page);
         self.error(unreported.map(|(_, error)| error));
+        self.put(u32::from(object.failures.was_told(page)));
         for item in object.queues.of(page) {
             self.item(item);
         }
