@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/mach/linux/journal.rs",
     "src/mach/linux/memory.rs",
     "src/mach/linux/message.rs",
+    "src/mach/linux/pagemap.rs",
     "src/mach/linux/uffd.rs",
     "src/mach/linux/view.rs",
 ];

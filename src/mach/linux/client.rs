@@ -29,7 +29,7 @@ impl LinuxObject {
     fn view(&self, range: PageRange, prot: Prot) -> Result<ClientView, KernelError> {
         let length = usize::try_from(range.bytes(self.size));
         let length = length.map_err(|_| KernelError::BadArgument { call: "map" })?;
-        let inherit = self.host.forks_are_followed();
+        let inherit = self.host.forks_are_followed() && !self.writes_unseen();
         let offset = range.offset(self.size);
         ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }
@@ -97,6 +97,7 @@ impl Client for LinuxObject {
             offset,
             streams,
         });
+        self.know_mapping(id);
         self.ensure_init();
         self.after_call();
         Ok(mapping)
@@ -107,6 +108,7 @@ impl Client for LinuxObject {
             return Ok(());
         }
         self.spaces.refresh();
+        self.learn_writes(mapping.range, true);
         let mut pieces = Vec::new();
         let space = self.spaces.own().ok_or(KernelError::Gone)?;
         space.remove(mapping.id, &mut pieces);

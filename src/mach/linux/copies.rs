@@ -146,6 +146,8 @@ impl LinuxObject {
     }
 
     fn make_copy(&mut self, range: PageRange, prot: Prot, at_once: bool) -> Result<RawMapping, KernelError> {
+        // What is shared must be copied before anybody writes to it.
+        self.see_writes()?;
         let uffd = self.host.capabilities.open()?;
         let id = self.host.new_id();
         let made = PrivateCopy::new((id, range), self.size, prot, uffd, &self.share);

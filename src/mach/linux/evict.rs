@@ -142,6 +142,7 @@ impl LinuxObject {
 
     /// Gives every resident page up: nobody uses the object any more.
     pub(super) fn give_everything_up(&mut self) {
+        self.learn_writes(self.pages, true);
         let mut rest = self.pages;
         let notify = self.notify_on_evict;
         let kind = move |bits: u8| {
@@ -160,6 +161,7 @@ impl LinuxObject {
 
     /// Gives up the pages of a range that may go.
     pub(super) fn give_range_up(&mut self, range: PageRange) {
+        self.learn_writes(range, true);
         let notify = self.notify_on_evict;
         let kind = move |bits: u8| {
             let idle = bits & (RESIDENT | LENT | WRITING) == RESIDENT;

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::budget::{Budget, ObjectShare};
 use super::memory::Memory;
 use super::object::LinuxObject;
+use super::pagemap::Pagemap;
 use super::probe::Capabilities;
 use super::spaces::Spaces;
+use super::tracking::Asking;
 use super::uffd::Uffd;
 use super::view::ClientView;
 use crate::mach::eviction::{EvictionPolicy, S3Fifo};
@@ -22,6 +24,25 @@ const LONGEST_OBJECT: u64 = 1 << 45;
 /// Under a smaller bound than this many pages threads would take each other's pages for ever.
 const FEWEST_PAGES: u64 = 8;
 
+/// How writes to clean pages are noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DirtyTracking {
+    /// [`Async`](Self::Async) where nothing is lost by it: where forked children would not get the
+    /// mappings anyway.
+    #[default]
+    Auto,
+    /// By a fault for each first write.
+    Sync,
+    /// By asking the page tables when it matters, several times cheaper, as long as an object can do with
+    /// it: where resident bytes are bounded, evictions are told, or objects are taken over it begins with
+    /// `Sync`, and when a write lock appears it changes to `Sync` by itself.
+    ///
+    /// Forked children do not get the mappings. What a client changed by `mprotect` is undone by the change
+    /// to `Sync`, and its mappings must not be unmapped or moved at that time other than through the
+    /// library.
+    Async,
+}
+
 /// How a [`LinuxHost`] is to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +55,8 @@ pub struct LinuxOptions {
     /// Pages that are asked for ahead in a stream of faults at most; 1 means none. Never more than an
     /// eighth of the bound.
     pub read_ahead: u64,
+    /// How writes to clean pages are noticed.
+    pub dirty_tracking: DirtyTracking,
 }
 
 impl Default for LinuxOptions {
@@ -42,6 +65,7 @@ impl Default for LinuxOptions {
             resident_limit: None,
             fault_around: 1,
             read_ahead: 64,
+            dirty_tracking: DirtyTracking::Auto,
         }
     }
 }
@@ -56,6 +80,12 @@ impl LinuxOptions {
     /// Sets the pages that are asked for ahead in a stream at most.
     pub fn read_ahead(mut self, pages: u64) -> Self {
         self.read_ahead = pages;
+        self
+    }
+
+    /// Sets how writes to clean pages are noticed.
+    pub fn dirty_tracking(mut self, how: DirtyTracking) -> Self {
+        self.dirty_tracking = how;
         self
     }
 
@@ -102,6 +132,8 @@ pub(super) struct Shared {
     options: LinuxOptions,
     pub(super) capabilities: Capabilities,
     pub(super) budget: Budget,
+    /// Where writes can be tracked without faults.
+    pagemap: Option<Arc<Pagemap>>,
     numbers: AtomicU64,
     orphans: Mutex<HashMap<u64, Vec<Orphan>>>,
 }
@@ -125,6 +157,15 @@ impl Shared {
     pub(super) fn policy(&self) -> Option<Box<dyn EvictionPolicy>> {
         let bounded = self.budget.is_bounded();
         bounded.then(|| Box::new(S3Fifo::default()) as Box<dyn EvictionPolicy>)
+    }
+
+    /// What an object tracks writes with, if not with faults.
+    fn asking(&self, spec: &ObjectSpec) -> Option<Asking> {
+        let pagemap = self.pagemap.clone()?;
+        let (bounded, forks) = (self.budget.is_bounded(), self.capabilities.forks);
+        let how = self.options.dirty_tracking;
+        how.begins_async(spec, bounded, forks)
+            .then(|| Asking::new(pagemap))
     }
 
     /// Follows the faults of a new mapping of `range`.
@@ -165,6 +206,11 @@ impl LinuxHost {
             budget: Budget::new(options.resident_limit),
             options,
             capabilities,
+            pagemap: capabilities
+                .tracks_async()
+                .then(Pagemap::open)
+                .and_then(Result::ok)
+                .map(Arc::new),
             numbers: AtomicU64::new(1),
             orphans: Mutex::default(),
         };
@@ -224,15 +270,21 @@ impl LinuxHost {
 impl KernelHost for LinuxHost {
     fn create_object(&self, spec: ObjectSpec) -> Result<Box<dyn ObjectKernel>, KernelError> {
         let length = self.check(&spec)?;
-        let uffd = self.shared.capabilities.open()?;
+        let asking = self.shared.asking(&spec);
+        let uffd = match asking {
+            Some(_) => self.shared.capabilities.open_async()?,
+            None => self.shared.capabilities.open()?,
+        };
         let memory = Memory::new(&spec.name, length).map_err(|source| KernelError::System {
             call: "memfd_create",
             source,
         })?;
         let share = Arc::new(ObjectShare::new(&spec.name));
         self.shared.budget.join(&share);
-        let spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
-        let object = LinuxObject::new(self.shared.clone(), share, memory, spaces, &spec);
+        let mut spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
+        spaces.unseen = asking.is_some();
+        let mut object = LinuxObject::new(self.shared.clone(), share, memory, spaces, &spec);
+        object.asking = asking;
         Ok(Box::new(object))
     }
 

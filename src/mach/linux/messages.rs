@@ -83,9 +83,22 @@ impl Spaces {
                 self.changed(at, from, length, |space| space.moved(from, to, length))
             }
             Message::Unmap { start, end } => {
+                self.note_lost(at, start, end);
                 self.changed(at, start, end - start, |space| space.unmapped(start, end));
             }
             Message::Other => {}
+        }
+    }
+
+    fn note_lost(&mut self, at: u32, start: usize, end: usize) {
+        let size = self.size;
+        if !self.unseen {
+            return;
+        }
+        if let Some(Some(space)) = self.list.get(at as usize) {
+            let shown = space.mappings().filter_map(|mapping| mapping.between(start, end));
+            let pages = shown.filter_map(|(offset, length)| size.pages_around(offset, length).ok());
+            self.lost.extend(pages);
         }
     }
 

@@ -13,8 +13,9 @@
 //! | `reissue` | says everything again to a pager that knows nothing |
 //! | `forks` | who reads messages while a thread forks |
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
-//! | `uffd`, `message`, `view`, `memory`, `journal`, `forks` | the only files that say `unsafe` |
+//! | `uffd`, `message`, `view`, `memory`, `journal`, `forks`, `pagemap` | the only files that say `unsafe` |
 //! | `probe` | what the machine can do |
+//! | `tracking`, `pagemap`, `replace` | which pages were written to, where no fault tells |
 //!
 //! # What clients may do to their mappings
 //!
@@ -34,9 +35,8 @@
 //!
 //! # What is deliberately absent
 //!
-//! * Asynchronous dirty tracking (`UFFD_FEATURE_WP_ASYNC`): eviction unmaps pages, and with the page the
-//!   bit goes that says it was written to; writers could not be held during a write to the store, nor
-//!   stopped by a write lock that comes later, since the mode belongs to the descriptor for good.
+//! * Asynchronous dirty tracking under a bound, or where forked children get the mappings: see
+//!   [`DirtyTracking`].
 //! * Read locks: a lock that prohibits reading is kept as one that prohibits writing.
 //! * A read-only mapping that cannot be made writable: `mprotect` by the client is not refused, but its
 //!   writes are tracked and written back like any others.
@@ -59,18 +59,21 @@ mod message;
 mod messages;
 mod object;
 mod page_table;
+mod pagemap;
 mod poison;
 mod probe;
 mod reissue;
+mod replace;
 mod returns;
 mod space;
 mod spaces;
 mod supply;
+mod tracking;
 mod uffd;
 mod view;
 mod waits;
 
 pub use attachment::{Attachment, address_space_ended, is_userfaultfd};
-pub use host::{LinuxHost, LinuxOptions};
+pub use host::{DirtyTracking, LinuxHost, LinuxOptions};
 pub use inherit::{Lasting, RemoteClient, RemoteClients};
 pub use limits::lift_limits;

@@ -17,6 +17,7 @@ use super::page_table::PageTable;
 use super::poison::Poisons;
 use super::space::Place;
 use super::spaces::Spaces;
+use super::tracking::Asking;
 use super::waits::{PageMap, Waits};
 use crate::mach::eviction::EvictionPolicy;
 use crate::mach::kernel::{Kernel, KernelError, ObjectSpec};
@@ -62,6 +63,8 @@ pub(super) struct LinuxObject {
     pub(super) copy_strategy: CopyStrategy,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) scratch: Scratch,
+    /// Where writes are tracked without faults.
+    pub(super) asking: Option<Asking>,
     /// News of clients in other processes.
     pub(super) clients: Option<RemoteClients>,
     /// What was written and may still be mapped in the pager's own view: a span, and the pages of it.
@@ -127,6 +130,7 @@ impl LinuxObject {
             copy_strategy: CopyStrategy::None,
             timer: None,
             scratch: Scratch::default(),
+            asking: None,
             clients: None,
             written: (PageRange::default(), 0),
             granted: 0,
@@ -243,7 +247,7 @@ impl LinuxObject {
                 ..
             } => {
                 let range = self.pages_of(offset, length, "lock_request")?;
-                self.lock_request(range, should_return, should_flush, lock);
+                self.lock_request(range, should_return, should_flush, lock)?;
                 if reply {
                     self.lock_completed(offset, length);
                 }
@@ -293,6 +297,7 @@ impl LinuxObject {
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.share.set_waker(cx.waker());
         self.take_news();
+        self.see_writes_if_bounded();
         let more = self.spaces.poll(cx) | self.poll_copies(cx);
         self.take_faults();
         self.serve_copies();
@@ -359,8 +364,9 @@ impl Kernel for LinuxObject {
     }
 
     fn write_begins(&mut self, data: &PageData, range: PageRange) {
-        if matches!(data, PageData::Cached { .. }) {
-            self.begin_write(range);
+        if let PageData::Cached { memory, .. } = data {
+            let own = std::ptr::addr_eq(Arc::as_ptr(memory), Arc::as_ptr(&self.memory));
+            self.begin_write(range, own);
         }
     }
 

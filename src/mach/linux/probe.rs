@@ -48,6 +48,8 @@ pub(super) struct Capabilities {
     /// Children that are forked keep their mappings, and are served.
     pub(super) forks: bool,
     features: u64,
+    /// Those that let the kernel lift write protections by itself, if it can.
+    asynchronous: Option<u64>,
 }
 
 impl Capabilities {
@@ -94,6 +96,7 @@ impl Capabilities {
             }
             features |= u64::from(feature);
         }
+        let lifting = u64::from(raw::UFFD_FEATURE_WP_ASYNC | raw::UFFD_FEATURE_WP_UNPOPULATED);
         let with_forks = features | u64::from(raw::UFFD_FEATURE_EVENT_FORK);
         let watched = forks::can_watch();
         let forks = watched && access.open().and_then(|uffd| uffd.api(with_forks)).is_ok();
@@ -101,6 +104,7 @@ impl Capabilities {
             access,
             forks,
             features: if forks { with_forks } else { features },
+            asynchronous: (offered & lifting == lifting).then_some(features | lifting),
         })
     }
 
@@ -115,6 +119,18 @@ impl Capabilities {
             call: "userfaultfd",
             source: errno.into(),
         })
+    }
+
+    /// True if writes can be tracked without faults.
+    pub(super) fn tracks_async(&self) -> bool {
+        self.asynchronous.is_some()
+    }
+
+    /// A descriptor whose write protections the kernel lifts by itself; its mappings are not inherited by
+    /// forked children.
+    pub(super) fn open_async(&self) -> Result<Uffd, KernelError> {
+        let features = self.asynchronous.unwrap_or(self.features);
+        Self { features, ..*self }.open()
     }
 
     /// A descriptor that sends faults only: whoever owns the mappings neither moves nor shares them.

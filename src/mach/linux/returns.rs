@@ -1,11 +1,14 @@
 //! Pages on their way back: lock requests, returns, writes, releases.
 
+use std::sync::Arc;
+
 use super::evict::LONGEST_RUN;
 use super::kill_point;
 use super::object::LinuxObject;
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
 use super::waits::Stage;
-use crate::mach::message::{PageData, Upcall};
+use crate::mach::kernel::KernelError;
+use crate::mach::message::{PageData, PageMemory, Upcall};
 use crate::object::{PageIndex, PageRange, Prot, ShouldReturn};
 
 /// Pages that are protected at a time, at most; and those that are written before they are unmapped from
@@ -27,8 +30,14 @@ impl LinuxObject {
         should_return: ShouldReturn,
         flush: bool,
         lock: Prot,
-    ) {
+    ) -> Result<(), KernelError> {
         let range = range.intersection(self.pages);
+        if lock != Prot::NO_CHANGE && lock.writes() {
+            self.see_writes()?;
+        }
+        if flush || should_return != ShouldReturn::None {
+            self.learn_writes(range, flush);
+        }
         let notify = self.notify_on_evict && flush;
         let deed = move |bits: u8| {
             let dirty = bits & DIRTY != 0;
@@ -44,7 +53,7 @@ impl LinuxObject {
                 (false, false) => Deed::Keep { dirty },
             })
         };
-        if should_return != ShouldReturn::None {
+        if should_return != ShouldReturn::None && !self.writes_unseen() {
             self.protect_dirty(range);
         }
         let mut rest = range;
@@ -64,6 +73,7 @@ impl LinuxObject {
         if lock != Prot::NO_CHANGE && !lock.writes() {
             self.unlocked(range);
         }
+        Ok(())
     }
 
     pub(super) fn lock_completed(&mut self, offset: u64, length: u64) {
@@ -106,7 +116,8 @@ impl LinuxObject {
 
     /// Dropped, modifications too. What the pager is still writing stays readable until it is released.
     fn flush(&mut self, run: PageRange) {
-        if run.iter().any(|page| self.table.has(page, LENT | DIRTY)) {
+        // Where writes are not seen, clients have lost the pages already.
+        if !self.writes_unseen() && run.iter().any(|page| self.table.has(page, LENT | DIRTY)) {
             self.spaces.protect_everywhere(run);
         }
         self.drop_pages(run);
@@ -134,13 +145,14 @@ impl LinuxObject {
 
     /// Hands resident pages to the pager; with `keep` clients may go on using them.
     pub(super) fn hand_back(&mut self, run: PageRange, dirty: bool, keep: bool) {
-        if dirty {
+        // Where writes are not seen, clients have lost the pages already.
+        if dirty && !self.writes_unseen() {
             self.spaces.protect_everywhere(run);
         }
         self.lend(run, dirty, keep);
     }
 
-    /// Hands pages to the pager that are protected wherever they are mapped.
+    /// Hands pages to the pager that are protected wherever they are mapped, or known to be written to.
     fn lend(&mut self, run: PageRange, dirty: bool, keep: bool) {
         if dirty {
             kill_point::pass("protected");
@@ -174,7 +186,7 @@ impl LinuxObject {
     pub(super) fn say_return(&mut self, run: PageRange, dirty: bool, kernel_copy: bool) {
         let offset = run.offset(self.size);
         let data = PageData::Cached {
-            memory: self.memory.clone(),
+            memory: self.lent_memory(run, kernel_copy),
             offset,
             length: run.bytes(self.size) as usize,
         };
@@ -188,8 +200,26 @@ impl LinuxObject {
         });
     }
 
-    /// From now on the pages hold still. What was written to them meanwhile goes along.
-    pub(super) fn begin_write(&mut self, range: PageRange) {
+    /// The pages themselves, or a copy of them if clients go on writing unseen.
+    fn lent_memory(&self, run: PageRange, kernel_copy: bool) -> Arc<dyn PageMemory> {
+        if !kernel_copy || !self.writes_unseen() {
+            return self.memory.clone();
+        }
+        match self.snapshot(run) {
+            Ok(snapshot) => Arc::new(snapshot),
+            Err(error) => {
+                tracing::error!(object = %self.share.name, ?run, %error, "pages cannot be copied");
+                self.memory.clone()
+            }
+        }
+    }
+
+    /// From now on the pages hold still. What was written to them meanwhile goes along, if the pages
+    /// themselves were lent, and not a copy.
+    pub(super) fn begin_write(&mut self, range: PageRange, own: bool) {
+        if !own {
+            return;
+        }
         let again = |bits: u8| (bits & (LENT | DIRTY) == LENT | DIRTY).then_some(());
         let mut rest = range;
         while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, again) {

@@ -54,6 +54,13 @@ impl Mapping {
         })
     }
 
+    /// The object's bytes shown between two addresses: the first, and how many.
+    pub(super) fn between(&self, start: usize, end: usize) -> Option<(u64, u64)> {
+        let first = start.max(self.view.address());
+        let last = end.min(self.view.address() + self.view.length());
+        (first < last).then(|| (self.offset_at(first), (last - first) as u64))
+    }
+
     /// The object's byte at an address.
     fn offset_of(&self, address: usize) -> Option<u64> {
         let within = address.checked_sub(self.view.address())?;

@@ -36,6 +36,10 @@ pub(super) struct Spaces {
     pub(super) scratch: Vec<Message>,
     /// Counts changes of the table, so that a walk over it can be repeated.
     pub(super) changes: u64,
+    /// Pages that were shown where nothing is shown any more: whether they were written to is not known.
+    pub(super) lost: Vec<PageRange>,
+    /// This process's writes raise no faults.
+    pub(super) unseen: bool,
 }
 
 impl Spaces {
@@ -49,6 +53,8 @@ impl Spaces {
             strays: Vec::new(),
             scratch: Vec::new(),
             changes: 0,
+            lost: Vec::new(),
+            unseen: false,
         }
     }
 
@@ -244,6 +250,19 @@ impl Spaces {
                 return;
             }
         }
+    }
+
+    /// Write-protects `range` at one place.
+    pub(super) fn protect_at(&mut self, place: Place, range: PageRange) {
+        // What is not mapped any more needs no protection.
+        let _ = self.run(place, range, |uffd, at| {
+            whole(at, uffd.protect(at.address, at.length))
+        });
+    }
+
+    /// True while a client moves or unmaps addresses of this process, of which an event will tell.
+    pub(super) fn is_changing(&self) -> bool {
+        self.space(0).is_some_and(|space| space.uffd.is_changing())
     }
 
     /// Lifts the protection of `range` at `place`; wakes unless told otherwise.

@@ -53,6 +53,9 @@ impl LinuxObject {
             return Err(bad);
         }
         let terms = Terms { lock, precious };
+        if terms.bits() & WRITE_LOCKED != 0 {
+            self.see_writes()?;
+        }
         match pages {
             PageSlice::Bytes(bytes) if bytes.len() as u64 == range.bytes(self.size) => {
                 self.fill_holes();
@@ -269,6 +272,9 @@ impl LinuxObject {
                 (PageRange::new(run.start(), at), PageRange::new(at, run.end()))
             }
         };
+        if !whole.is_empty() {
+            self.know_clean(whole, fill.place);
+        }
         for page in whole.iter() {
             self.admit(page, terms, fill.write);
             self.settle(page, fill.place);
@@ -311,6 +317,7 @@ impl LinuxObject {
             return;
         }
         kill_point::pass("stored");
+        self.know_clean(run, None);
         for page in run.iter() {
             self.admit(page, terms, false);
             if let Some(wait) = self.waits.take(page) {

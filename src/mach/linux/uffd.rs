@@ -290,6 +290,12 @@ impl Uffd {
         self.protect(0x1_0000, 0x1000) == Err(Stop::ProcessGone)
     }
 
+    /// True while mappings are being moved or unmapped, of which an event will tell.
+    pub(super) fn is_changing(&self) -> bool {
+        // The lowest pages are never mapped: nothing is done.
+        self.protect(0x1_0000, 0x1000) == Err(Stop::Retry)
+    }
+
     fn ioctl<const OP: Opcode, T>(&self, arg: &mut T) -> Result<(), Errno> {
         // SAFETY: each opcode of this file is used with the structure that it was made from; what the
         // kernel may do with the addresses in it is said at the type.

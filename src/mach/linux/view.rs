@@ -5,7 +5,7 @@ use std::ptr;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mremap_fixed, munmap};
 
 use super::uffd::Uffd;
 use crate::object::Prot;
@@ -19,6 +19,7 @@ use crate::object::Prot;
 pub(super) struct ClientView {
     address: usize,
     length: usize,
+    prot: Prot,
     /// In this process.
     own: bool,
 }
@@ -42,6 +43,7 @@ impl ClientView {
         let view = Self {
             address: address.expose_provenance(),
             length,
+            prot,
             own: true,
         };
         if !inherit {
@@ -83,6 +85,7 @@ impl ClientView {
         Self {
             address,
             length,
+            prot: Prot::READ_WRITE,
             own: false,
         }
     }
@@ -90,6 +93,29 @@ impl ClientView {
     /// The same mapping in a child that was just forked.
     pub(super) fn in_child(&self) -> Self {
         Self { own: false, ..*self }
+    }
+
+    /// The same part of the memory once more, elsewhere; children do not get it before it takes the place
+    /// of the first.
+    pub(super) fn again(&self, memory: impl AsFd, offset: u64) -> io::Result<Self> {
+        Self::new(memory, offset, self.length, self.prot, false)
+    }
+
+    /// The same mapping, to be moved by another thread.
+    pub(super) fn alias(&self) -> Self {
+        Self { ..*self }
+    }
+
+    /// Takes the place of the mapping of the same length at `to`, in one step. Returns when the events were
+    /// read that this makes.
+    pub(super) fn move_over(self, to: usize) -> io::Result<()> {
+        let from = ptr::with_exposed_provenance_mut(self.address);
+        let target = ptr::with_exposed_provenance_mut(to);
+        // SAFETY: the invariant of the type holds of both: this mapping was made for this move and nobody
+        // uses it yet; that at `to` is a view of the same bytes of the same memory, whose events were read
+        // just before, and `DirtyTracking` asks clients not to take it down behind the library's back.
+        unsafe { mremap_fixed(from, self.length, self.length, MremapFlags::MAYMOVE, target) }?;
+        Ok(())
     }
 
     /// The client moved it.
@@ -110,6 +136,7 @@ impl ClientView {
             (from < to).then(|| Self {
                 address: from,
                 length: to - from,
+                prot: self.prot,
                 own: self.own,
             })
         };

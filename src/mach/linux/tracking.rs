@@ -1,0 +1,233 @@
+//! Which pages were written to: found out by faults, or by asking the page tables.
+//!
+//! With asynchronous tracking (`UFFD_FEATURE_WP_ASYNC`) the kernel lifts a write protection by itself,
+//! and `PAGEMAP_SCAN` tells afterwards where it did. A page is then clean only if it is *found protected*
+//! in every mapping, be it by its own entry or by the mark that stays when a protected page is unmapped.
+//! Whatever is not found is treated as written to: a client that forgets part of its mapping
+//! (`MADV_DONTNEED`), moves it or unmaps it makes pages dirty that are not, and never the other way.
+//!
+//! Pages that clients are to lose are unmapped first and asked about then: nobody can write to them any
+//! more without a fault, and the marks are still there. What clients keep is returned as a copy, since
+//! writers cannot be held while it is written to the store; what they write meanwhile is found by the
+//! next scan.
+//!
+//! The mode belongs to a descriptor for good. So when writers must be stopped after all, each mapping is
+//! made a second time under a descriptor without it, and moved over the first in one step.
+
+use std::sync::Arc;
+
+use super::evict::LONGEST_RUN;
+use super::host::DirtyTracking;
+use super::object::LinuxObject;
+use super::page_table::flag::{DIRTY, RESIDENT};
+use super::pagemap::{Pagemap, Region};
+use super::space::{Place, Stretch};
+use crate::mach::kernel::{KernelError, ObjectSpec};
+use crate::mach::message::PageMemory;
+use crate::object::PageRange;
+
+/// What it takes to track writes without faults.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pagemap: Arc<Pagemap>,
+    regions: Vec<Region>,
+    places: Vec<Place>,
+}
+
+impl Asking {
+    pub(super) fn new(pagemap: Arc<Pagemap>) -> Self {
+        Self {
+            pagemap,
+            regions: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+}
+
+impl DirtyTracking {
+    /// True if an object may begin without write faults. `forks`: children are to get its mappings.
+    pub(super) fn begins_async(self, spec: &ObjectSpec, bounded: bool, forks: bool) -> bool {
+        let wished = match self {
+            Self::Auto => !forks,
+            Self::Sync => false,
+            Self::Async => true,
+        };
+        wished && !bounded && !spec.notify_on_evict
+    }
+}
+
+/// Pages as they were when they were returned; clients go on writing to the originals.
+pub(super) struct Snapshot {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl PageMemory for Snapshot {
+    fn bytes(&self, offset: u64, length: usize) -> &[u8] {
+        let from = offset
+            .checked_sub(self.offset)
+            .and_then(|from| usize::try_from(from).ok());
+        let part = from.and_then(|from| self.bytes.get(from..from.checked_add(length)?));
+        part.unwrap_or_default()
+    }
+}
+
+impl LinuxObject {
+    /// Learns which pages of `range` were written to. With `cut` clients lose them, and cannot write to
+    /// them any more until they are mapped again.
+    pub(super) fn learn_writes(&mut self, range: PageRange, cut: bool) {
+        let Some(mut asking) = self.asking.take() else {
+            return;
+        };
+        loop {
+            self.spaces.refresh();
+            let changes = self.spaces.changes;
+            self.believe_lost();
+            asking.places.clear();
+            self.spaces.places(range, &mut asking.places);
+            for at in 0..asking.places.len() {
+                self.learn_at(asking.places[at], range, cut, &mut asking);
+            }
+            if self.spaces.is_changing() {
+                self.spaces.catch_up();
+            } else if changes == self.spaces.changes {
+                break;
+            }
+        }
+        self.asking = Some(asking);
+    }
+
+    fn learn_at(&mut self, place: Place, range: PageRange, cut: bool, asking: &mut Asking) {
+        let (offset, bytes) = (range.offset(self.size), range.bytes(self.size));
+        let Some(mapping) = self.spaces.mapping(place) else {
+            return;
+        };
+        let Some(at) = mapping.stretch(offset, bytes) else {
+            return;
+        };
+        if cut {
+            mapping.view.forget(at.address, at.length);
+        }
+        asking.regions.clear();
+        if let Err(error) = asking.pagemap.scan(at.address, at.length, &mut asking.regions) {
+            // What is not reported counts as written to.
+            tracing::debug!(object = %self.share.name, %error, "the page tables cannot be asked");
+        }
+        let mut known = at.address;
+        for region in &asking.regions {
+            self.suspect(place, at, known, region.start);
+            if region.written {
+                self.mark_written(self.pages_at(at, region.start, region.end));
+            }
+            known = region.end;
+        }
+        self.suspect(place, at, known, at.address + at.length);
+    }
+
+    /// The pages that lie, at least in part, between two addresses.
+    fn pages_at(&self, at: Stretch, start: usize, end: usize) -> PageRange {
+        let offset = at.offset + (start - at.address) as u64;
+        let around = self.size.pages_around(offset, (end - start) as u64);
+        around.unwrap_or_default().intersection(self.pages)
+    }
+
+    fn mark_written(&mut self, range: PageRange) {
+        let kind = |bits: u8| (bits & RESIDENT != 0).then_some(());
+        let mut rest = range;
+        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, kind) {
+            rest = PageRange::new(run.end(), rest.end());
+            run.iter().for_each(|page| self.table.set(page, DIRTY));
+        }
+    }
+
+    /// Nothing is known of what lies between two addresses: it may have been written to. From now on it
+    /// is known.
+    fn suspect(&mut self, place: Place, at: Stretch, start: usize, end: usize) {
+        if start >= end {
+            return;
+        }
+        let kind = |bits: u8| (bits & RESIDENT != 0).then_some(());
+        let mut rest = self.pages_at(at, start, end);
+        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, kind) {
+            rest = PageRange::new(run.end(), rest.end());
+            run.iter().for_each(|page| self.table.set(page, DIRTY));
+            self.spaces.protect_at(place, run);
+        }
+    }
+
+    /// What a mapping showed that is gone may have been written to there.
+    fn believe_lost(&mut self) {
+        for range in std::mem::take(&mut self.spaces.lost) {
+            self.mark_written(range);
+        }
+    }
+
+    /// Pages that just came, and that nobody has written to, are known to be clean wherever they are
+    /// mapped from now on.
+    pub(super) fn know_clean(&mut self, run: PageRange, mapped: Option<Place>) {
+        if self.asking.is_none() {
+            return;
+        }
+        let mut places = Vec::new();
+        self.spaces.places(run, &mut places);
+        for place in places.into_iter().filter(|&place| Some(place) != mapped) {
+            self.spaces.protect_at(place, run);
+        }
+    }
+
+    /// What is resident already is known to be as clean as before in a new mapping.
+    pub(super) fn know_mapping(&mut self, id: u64) {
+        if self.asking.is_none() {
+            return;
+        }
+        let mut places = Vec::new();
+        self.spaces.places(self.pages, &mut places);
+        places.retain(|&place| self.spaces.mapping(place).is_some_and(|mapping| mapping.id == id));
+        let kind = |bits: u8| (bits & RESIDENT != 0).then_some(());
+        let mut rest = self.pages;
+        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, kind) {
+            rest = PageRange::new(run.end(), rest.end());
+            places
+                .iter()
+                .for_each(|&place| self.spaces.protect_at(place, run));
+        }
+    }
+
+    /// A copy of resident pages, which clients go on writing to.
+    pub(super) fn snapshot(&self, run: PageRange) -> std::io::Result<Snapshot> {
+        let offset = run.offset(self.size);
+        let mut bytes = vec![0; run.bytes(self.size) as usize];
+        self.memory.read(offset, &mut bytes)?;
+        Ok(Snapshot { offset, bytes })
+    }
+
+    /// True if writers cannot be stopped.
+    pub(super) fn writes_unseen(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// From now on every first write to a clean page is a fault: writers can be stopped, and pages can be
+    /// evicted one by one. What was written until now is known to be dirty.
+    pub(super) fn see_writes(&mut self) -> Result<(), KernelError> {
+        if self.asking.is_none() {
+            return Ok(());
+        }
+        let uffd = self.host.capabilities.open()?;
+        self.learn_writes(self.pages, true);
+        self.spaces.replace_own(uffd, &self.memory)?;
+        self.asking = None;
+        self.spaces.lost.clear();
+        tracing::debug!(object = %self.share.name, "writes are tracked by faults from now on");
+        Ok(())
+    }
+
+    /// Lets writes be seen where the host is bounded by now.
+    pub(super) fn see_writes_if_bounded(&mut self) {
+        if self.asking.is_some()
+            && self.host.budget.is_bounded()
+            && let Err(error) = self.see_writes()
+        {
+            tracing::error!(object = %self.share.name, %error, "writes cannot be tracked by faults");
+        }
+    }
+}
