@@ -75,7 +75,7 @@ impl PagerCell {
     }
 
     /// Says that a job begins whose result will be [added](Self::answer).
-    pub(crate) fn expect(&self) {
+    pub(crate) fn expects_one(&self) {
         self.expected.fetch_add(1, Ordering::Relaxed);
     }
 

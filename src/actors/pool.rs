@@ -38,7 +38,7 @@ impl Work {
         reply_to: Weak<PagerCell>,
     ) -> Self {
         if let Some(cell) = reply_to.upgrade() {
-            cell.expect();
+            cell.expects_one();
         }
         Self {
             id,

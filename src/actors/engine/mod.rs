@@ -188,10 +188,12 @@ impl Engine {
     /// Takes in one message of the kernel.
     pub fn upcall(&mut self, upcall: Upcall) {
         match &mut self.deferred {
-            // A copy that began before the inhibition goes on, and with it what it asks for.
+            // A copy that began before the inhibition goes on, and with it what it asks for; but
+            // nothing overtakes what waits already, such as an init.
             Some(deferred)
                 if self.closed
-                    || begins_work(&upcall) && self.copies.is_empty() && self.making.is_empty() =>
+                    || begins_work(&upcall)
+                        && (!deferred.is_empty() || self.copies.is_empty() && self.making.is_empty()) =>
             {
                 deferred.push_back(upcall);
             }
