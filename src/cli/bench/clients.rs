@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actor_pager::mach::eviction::traces::Random;
 
-use super::sys::Target;
+use super::sys::{Target, deal};
 
 /// Which pages each thread touches, in order, and how.
 #[derive(Debug)]
@@ -85,7 +85,10 @@ impl Work {
     /// Touches them all; the time from the first thread's start to the last one's end.
     pub(crate) fn run(&self, target: Target<'_>) -> Duration {
         let gate = Barrier::new(self.threads.len());
-        let body = |pages: &[u32]| {
+        let many = self.threads.len() > 1;
+        let body = &|number: usize, pages: &[u32]| {
+            // A thread that cannot be pinned runs where those that started it run.
+            let _ = many.then(|| deal(number));
             gate.wait();
             let start = Instant::now();
             self.touch(target, pages);
@@ -95,7 +98,8 @@ impl Work {
             let threads: Vec<_> = self
                 .threads
                 .iter()
-                .map(|pages| scope.spawn(|| body(pages)))
+                .enumerate()
+                .map(|(number, pages)| scope.spawn(move || body(number, pages)))
                 .collect();
             threads
                 .into_iter()

@@ -1,14 +1,18 @@
 //! All rows, one after the other.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::BenchArgs;
 use super::error::BenchError;
-use super::measure::{Figures, measure};
+use super::measure::{Figures, Pace, measure};
 use super::report;
 use super::rows::{Ground, ROWS, Row};
+
+/// The time of a quick run; setting the rows up may take a little more.
+const QUICK: Duration = Duration::from_secs(80);
 
 /// Measures the rows that `args` name, and prints each when it is done.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), BenchError> {
@@ -20,8 +24,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), BenchError> {
     if !args.json {
         println!("{}", report::heading());
     }
-    for row in rows {
-        let figures = measure(row, &ground, rounds)?;
+    let end = args.quick.then(|| Instant::now() + QUICK);
+    for (at, row) in rows.iter().enumerate() {
+        // What the rows before left over is for those to come.
+        let share = |end: Instant| {
+            let now = Instant::now();
+            now + end.saturating_duration_since(now) / (rows.len() - at) as u32
+        };
+        let until = end.map(share);
+        let figures = measure(row, &ground, Pace { rounds, until })?;
         println!(
             "{}",
             if args.json {

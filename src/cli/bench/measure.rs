@@ -1,6 +1,6 @@
 //! Rounds, alternating, and their medians.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::BenchError;
 use super::rows::{Ground, Row};
@@ -31,17 +31,36 @@ impl Figures {
     }
 }
 
-/// Measures a row in `rounds` rounds, after one that does not count.
-pub(crate) fn measure(row: &Row, ground: &Ground, rounds: usize) -> Result<Figures, BenchError> {
+/// How long to go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The most rounds.
+    pub(crate) rounds: usize,
+    /// When no more rounds are begun once there are enough.
+    pub(crate) until: Option<Instant>,
+}
+
+/// A median of fewer rounds would say nothing.
+const LEAST_ROUNDS: usize = 3;
+
+impl Pace {
+    fn goes_on(self, done: usize) -> bool {
+        let in_time = self.until.is_none_or(|until| Instant::now() < until);
+        done < self.rounds && (in_time || done < LEAST_ROUNDS)
+    }
+}
+
+/// Measures a row in rounds, after one that does not count.
+pub(crate) fn measure(row: &Row, ground: &Ground, pace: Pace) -> Result<Figures, BenchError> {
     row.cpus.run(|| {
         let mut contest = (row.make)(ground)?;
         let per_access = |time: Duration| time.as_secs_f64() * 1e6 / contest.accesses as f64;
         let (raw, ours) = (&mut *contest.raw, &mut *contest.ours);
         let mut pairs = Vec::new();
         let mut plain = Vec::new();
-        for at in 0..=rounds {
+        while pairs.is_empty() || pace.goes_on(pairs.len() - 1) {
             // Whoever comes second may find warmer caches: take turns.
-            let (first, second) = if at % 2 == 0 {
+            let (first, second) = if pairs.len() % 2 == 0 {
                 let raw_time = round(raw)?;
                 (raw_time, round(ours)?)
             } else {
@@ -49,7 +68,7 @@ pub(crate) fn measure(row: &Row, ground: &Ground, rounds: usize) -> Result<Figur
                 (round(raw)?, ours_time)
             };
             pairs.push((per_access(first), per_access(second)));
-            if let Some(mmap) = &mut contest.mmap {
+            if let Some(mmap) = contest.mmap.as_mut().filter(|_| plain.len() <= LEAST_ROUNDS) {
                 plain.push(per_access(round(&mut **mmap)?));
             }
         }

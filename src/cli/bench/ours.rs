@@ -11,7 +11,7 @@ use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 use super::clients::Work;
 use super::error::BenchError;
 use super::side::Side;
-use super::sys::Target;
+use super::sys::{Target, TempFile};
 
 /// A pager of its own bucket, and one mapping of all its object.
 ///
@@ -54,12 +54,14 @@ impl<B: Backend> Paged<B> {
 }
 
 /// What becomes of the pages before a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Before {
     /// All are dropped: every access faults.
     Flush,
     /// They stay as they are.
     Nothing,
+    /// They stay; what was written to this file goes to its disk, not to slow the round down.
+    Settle(Arc<TempFile>),
     /// All are written back, and clean.
     Sync,
 }
@@ -100,9 +102,10 @@ impl<B: Backend> Accesses<B> {
 
 impl<B: Backend> Side for Accesses<B> {
     fn reset(&mut self) -> Result<(), BenchError> {
-        match self.before {
+        match &self.before {
             Before::Flush => self.paged.pager.flush_blocking(Wait::Yes)?,
             Before::Sync => self.paged.pager.sync_blocking(Wait::Yes)?,
+            Before::Settle(file) => file.file().sync_data()?,
             Before::Nothing => {}
         }
         Ok(())

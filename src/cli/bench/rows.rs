@@ -81,49 +81,49 @@ pub(crate) const ROWS: [Row; 10] = [
         work: "random_hot_8",
         about: "random single-page faults, data at hand, 8 threads",
         at_most: 1.15,
-        cpus: Cpus::All,
+        cpus: Cpus::First,
         make: |ground| random_hot(ground, MANY),
     },
     Row {
         work: "random_hot_1",
         about: "the same, 1 thread, handler on the same CPU",
         at_most: 1.25,
-        cpus: Cpus::One,
+        cpus: Cpus::First,
         make: |ground| random_hot(ground, 1),
     },
     Row {
         work: "minor_8",
         about: "minor faults on resident pages, 8 threads",
         at_most: 1.15,
-        cpus: Cpus::All,
+        cpus: Cpus::First,
         make: minor,
     },
     Row {
         work: "random_pool_8",
         about: "random faults that need the pool (O_DIRECT), 8 threads",
         at_most: 1.4,
-        cpus: Cpus::All,
+        cpus: Cpus::First,
         make: random_pool,
     },
     Row {
         work: "sequential",
         about: "sequential scan, file in the page cache; raw: 64-page runs",
         at_most: 1.3,
-        cpus: Cpus::One,
+        cpus: Cpus::First,
         make: sequential,
     },
     Row {
         work: "evict_read_8",
         about: "random reads with eviction, 16 MiB of 1 GiB, 8 threads",
         at_most: 1.3,
-        cpus: Cpus::All,
+        cpus: Cpus::First,
         make: |ground| evict(ground, false),
     },
     Row {
         work: "evict_write_8",
         about: "random writes with eviction and write-back, the same",
         at_most: 1.4,
-        cpus: Cpus::All,
+        cpus: Cpus::First,
         make: |ground| evict(ground, true),
     },
     Row {
@@ -137,7 +137,7 @@ pub(crate) const ROWS: [Row; 10] = [
         work: "first_write",
         about: "first write to a clean page, tracked; raw: WP_ASYNC alone",
         at_most: 2.0,
-        cpus: Cpus::One,
+        cpus: Cpus::First,
         make: first_write,
     },
     Row {
@@ -217,7 +217,8 @@ fn sequential(ground: &Ground) -> Result<Contest, BenchError> {
 
 fn evict(ground: &Ground, write: bool) -> Result<Contest, BenchError> {
     let file = ground.file()?;
-    let random = Work::at_random(FILE_PAGES, ground.scaled(1 << 17), MANY, 4);
+    let accesses = if write { 1 << 15 } else { 1 << 16 };
+    let random = Work::at_random(FILE_PAGES, ground.scaled(accesses), MANY, 4);
     let work = Arc::new(if write { random.writing() } else { random });
     let limit = Some((BOUND * PAGE) as u64);
     Ok(Contest {
@@ -232,7 +233,11 @@ fn evict(ground: &Ground, write: bool) -> Result<Contest, BenchError> {
         ours: Box::new(Accesses::new(
             cached(&file)?,
             limit,
-            Before::Nothing,
+            if write {
+                Before::Settle(Arc::clone(&file))
+            } else {
+                Before::Nothing
+            },
             Arc::clone(&work),
         )?),
         mmap: Some(Box::new(raw::FileMapping::new(&file, FILE_PAGES, true, work))),
@@ -241,7 +246,7 @@ fn evict(ground: &Ground, write: bool) -> Result<Contest, BenchError> {
 
 fn sync(ground: &Ground) -> Result<Contest, BenchError> {
     let file = ground.file()?;
-    let work = Arc::new(Work::some_pages(FILE_PAGES, 4, 5).writing());
+    let work = Arc::new(Work::some_pages(ground.scaled(FILE_PAGES), 4, 5).writing());
     let mut dirty: Vec<usize> = work.pages().collect();
     dirty.sort_unstable();
     Ok(Contest {

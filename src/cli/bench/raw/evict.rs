@@ -23,7 +23,7 @@ struct Cache {
     bound: usize,
     order: VecDeque<u32>,
     state: Vec<State>,
-    buffer: Vec<u8>,
+    buffer: Box<[u8; PAGE]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Cache {
             bound,
             order: VecDeque::with_capacity(bound + 1),
             state: vec![State::Absent; pages],
-            buffer: vec![0; PAGE],
+            buffer: Box::new([0; PAGE]),
         }
     }
 
@@ -60,12 +60,12 @@ impl Cache {
         }
         self.file
             .file()
-            .read_exact_at(&mut self.buffer, (page * PAGE) as u64)?;
+            .read_exact_at(&mut *self.buffer, (page * PAGE) as u64)?;
         self.state[page] = if fault.write { State::Dirty } else { State::Clean };
         self.order.push_back(page as u32);
         region.uffd.copy(
             fault.address,
-            &self.buffer,
+            &*self.buffer,
             !fault.write && region.tracks_writes(),
         )
     }
@@ -77,17 +77,16 @@ impl Cache {
             if self.state[page] == State::Dirty {
                 self.write_back(region, page)?;
             }
-            region.memfd.punch(page, 1)?;
             self.state[page] = State::Absent;
         }
-        Ok(())
+        Ok(region.map.forget_each(&victims)?)
     }
 
     /// Writers are stopped first, so that nothing they write gets lost.
     fn write_back(&mut self, region: &Region, page: usize) -> io::Result<()> {
         region.uffd.protect(region.map.address_of(page), 1, true)?;
-        region.memfd.read(page, &mut self.buffer)?;
-        self.file.file().write_all_at(&self.buffer, (page * PAGE) as u64)
+        region.map.copy_out(page, &mut self.buffer);
+        self.file.file().write_all_at(&*self.buffer, (page * PAGE) as u64)
     }
 }
 
@@ -95,6 +94,8 @@ impl Cache {
 #[derive(Debug)]
 pub(crate) struct Evicting {
     server: Server,
+    file: Arc<TempFile>,
+    writes: bool,
     work: Arc<Work>,
 }
 
@@ -113,15 +114,24 @@ impl Evicting {
             Mode::Missing
         };
         let mut cache = Cache::new(file, pages, bound);
-        let region = Region::new(pages, mode)?;
+        let region = Region::anonymous(pages, mode)?;
         let server = Server::start(region, move |region, fault| cache.answer(region, fault))?;
-        Ok(Self { server, work })
+        Ok(Self {
+            server,
+            file: Arc::clone(file),
+            writes,
+            work,
+        })
     }
 }
 
 impl Side for Evicting {
-    /// Nothing: a round starts with the cache as the one before left it.
+    /// A round starts with the cache as the one before left it. What is still on its way to the disk would
+    /// slow the writes of this round down.
     fn reset(&mut self) -> Result<(), BenchError> {
+        if self.writes {
+            self.file.file().sync_data()?;
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! A memfd, its mapping, and the userfaultfd that watches it.
+//! Memory, its mapping, and the userfaultfd that watches it.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::super::sys::{Map, Memfd, Mode, PAGE, Uffd};
 #[derive(Debug)]
 pub(super) struct Region {
     pub(super) pages: usize,
-    pub(super) memfd: Memfd,
+    memfd: Option<Memfd>,
     pub(super) map: Map,
     pub(super) uffd: Uffd,
     mode: Mode,
@@ -22,6 +22,15 @@ impl Region {
     /// A mapping of a memfd that has one page more than `pages`.
     pub(super) fn over(memfd: Memfd, pages: usize, mode: Mode) -> io::Result<Self> {
         let map = Map::new(&memfd, pages + 1)?;
+        Self::of(Some(memfd), map, pages, mode)
+    }
+
+    /// Private memory: cheaper to evict from than a memfd, as there is no file to make holes in.
+    pub(super) fn anonymous(pages: usize, mode: Mode) -> io::Result<Self> {
+        Self::of(None, Map::anonymous(pages + 1)?, pages, mode)
+    }
+
+    fn of(memfd: Option<Memfd>, map: Map, pages: usize, mode: Mode) -> io::Result<Self> {
         let uffd = Uffd::new(&map, pages + 1, mode)?;
         Ok(Self {
             pages,
@@ -39,7 +48,10 @@ impl Region {
 
     /// Drops all pages.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.memfd.punch(0, self.pages)
+        match &self.memfd {
+            Some(memfd) => memfd.punch(0, self.pages),
+            None => self.map.forget(0, self.pages),
+        }
     }
 
     /// Ends the wait of whoever touched the last page.

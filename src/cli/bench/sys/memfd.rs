@@ -33,12 +33,6 @@ impl Memfd {
             (count * PAGE) as u64,
         )?)
     }
-
-    /// Reads bytes out of the memory.
-    pub(crate) fn read(&self, page: usize, into: &mut [u8]) -> io::Result<()> {
-        rustix::io::pread(&self.0, into, (page * PAGE) as u64)?;
-        Ok(())
-    }
 }
 
 impl AsFd for Memfd {
@@ -57,6 +51,20 @@ pub(crate) struct TempFile {
 impl TempFile {
     /// `pages` pages in `folder`, each with its number at the start; on the disk when this returns.
     pub(crate) fn new(folder: &Path, pages: usize) -> io::Result<Self> {
+        let temp = Self::empty(folder)?;
+        let mut chunk = vec![0; PAGE * 256];
+        for first in (0..pages).step_by(256) {
+            for (at, page) in chunk.chunks_mut(PAGE).enumerate() {
+                page[..8].copy_from_slice(&((first + at) as u64).to_le_bytes());
+            }
+            let length = PAGE * (pages - first).min(256);
+            temp.file.write_all_at(&chunk[..length], (first * PAGE) as u64)?;
+        }
+        temp.file.sync_all()?;
+        Ok(temp)
+    }
+
+    fn empty(folder: &Path) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("actor-pager-bench-{}-{number}", std::process::id()));
@@ -67,15 +75,14 @@ impl TempFile {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let temp = Self { path, file };
-        let mut chunk = vec![0; PAGE * 256];
-        for first in (0..pages).step_by(256) {
-            for (at, page) in chunk.chunks_mut(PAGE).enumerate() {
-                page[..8].copy_from_slice(&((first + at) as u64).to_le_bytes());
-            }
-            let length = PAGE * (pages - first).min(256);
-            temp.file.write_all_at(&chunk[..length], (first * PAGE) as u64)?;
-        }
+        Ok(Self { path, file })
+    }
+
+    /// A copy of another file, in `folder`.
+    pub(crate) fn copy_of(original: &Path, folder: &Path) -> io::Result<Self> {
+        let mut from = File::open(original)?;
+        let mut temp = Self::empty(folder)?;
+        io::copy(&mut from, &mut temp.file)?;
         temp.file.sync_all()?;
         Ok(temp)
     }
