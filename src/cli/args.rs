@@ -149,7 +149,8 @@ impl Default for DemoArguments {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+/// Parses a number from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| format!("`{text}` is no number from 0 to 1, such as 0.3"))
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use super::super::size::Size;
 use actor_pager::backend::OpenError;
 use actor_pager::error::{CallError, CreateError, MapError, StartError, SyncError};
 
@@ -20,6 +21,13 @@ pub(crate) enum BenchError {
     },
     #[error("no row is called {0}; see --help for their names")]
     NoSuchRow(String),
+    #[error("a bound of {given} is too small to work under; --resident takes at least {least}")]
+    Bound {
+        /// What was asked for.
+        given: Size,
+        /// What is enough.
+        least: Size,
+    },
     #[error("the store cannot be opened")]
     Open(#[from] OpenError),
     #[error("the bucket cannot start")]
@@ -43,7 +51,7 @@ impl BenchError {
     /// The program's exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::NoSuchRow(_) => 2,
+            Self::NoSuchRow(_) | Self::Bound { .. } => 2,
             Self::File { .. } | Self::Open(_) => 3,
             Self::System(_) | Self::Start(_) | Self::Create(_) | Self::Map(_) => 4,
             Self::Sync(_) | Self::Call(_) | Self::State(_) => 1,

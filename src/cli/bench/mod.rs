@@ -16,6 +16,8 @@ mod report;
 #[cfg(target_os = "linux")]
 mod rows;
 #[cfg(target_os = "linux")]
+mod scale;
+#[cfg(target_os = "linux")]
 mod side;
 #[cfg(target_os = "linux")]
 mod state;
@@ -23,6 +25,10 @@ mod state;
 mod store;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod timed;
+#[cfg(target_os = "linux")]
+mod yours;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +44,9 @@ Each row is measured in rounds that alternate between a minimal userfaultfd hand
 for each page accessed; for state_bytes they are bytes for each page touched.
 
 Rows: random_hot_8 random_hot_1 minor_8 random_pool_8 sequential evict_read_8 evict_write_8 sync_25 \
-first_write state_bytes";
+first_write state_bytes
+
+With FILE, the pager under its bound is measured against a plain mapping of that file, access by access.";
 
 /// The arguments of `bench`.
 #[derive(Clone, Debug, Args)]
@@ -55,12 +63,18 @@ pub(crate) struct BenchArgs {
     /// Rounds for each row [default: 9, or 5 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: Option<u16>,
+    /// Instead of the rows: faults in a large object, many idle pagers, many threads
+    #[arg(long, conflicts_with_all = ["quick", "only", "rounds", "save"])]
+    pub(crate) scale: bool,
     /// Where to make the file of 1 GiB that some rows need, best on a disk
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
     /// Also write all rounds of all rows to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    pub(crate) yours: yours::YourArgs,
 }
 
 /// Measures, and says what went wrong if it cannot.
@@ -77,7 +91,16 @@ pub(crate) fn main(args: &BenchArgs) -> ExitCode {
 /// Measures, and prints each row when it is done.
 #[cfg(target_os = "linux")]
 fn run(args: &BenchArgs) -> Result<(), BenchError> {
-    figures::run(args)
+    if args.scale {
+        return scale::run(args.json);
+    }
+    match &args.yours.file {
+        Some(file) => {
+            let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+            yours::run(file, &args.yours, args.json, &folder)
+        }
+        None => figures::run(args),
+    }
 }
 
 /// Measures nothing: there is nothing to compare with.
