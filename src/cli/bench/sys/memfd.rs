@@ -52,13 +52,12 @@ impl TempFile {
     /// `pages` pages in `folder`, each with its number at the start; on the disk when this returns.
     pub(crate) fn new(folder: &Path, pages: usize) -> io::Result<Self> {
         let temp = Self::empty(folder)?;
-        let mut chunk = vec![0; PAGE * 256];
-        for first in (0..pages).step_by(256) {
-            for (at, page) in chunk.chunks_mut(PAGE).enumerate() {
-                page[..8].copy_from_slice(&((first + at) as u64).to_le_bytes());
-            }
-            let length = PAGE * (pages - first).min(256);
-            temp.file.write_all_at(&chunk[..length], (first * PAGE) as u64)?;
+        let mut page = vec![0; PAGE];
+        // One at a time: larger writes make large folios in the page cache, of which some file systems
+        // walk every block at each small write, which takes several times as long as the write.
+        for number in 0..pages {
+            page[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            temp.file.write_all_at(&page, (number * PAGE) as u64)?;
         }
         temp.file.sync_all()?;
         Ok(temp)
