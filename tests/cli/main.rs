@@ -1,5 +1,7 @@
 //! The program, as its users meet it: output, exit codes, files.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod demo;
 mod errors;
 mod page;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use actor_pager::backend::MemoryBackend;
 use actor_pager::{Bucket, PagerOptions};
+use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
 use super::clients::Work;
@@ -18,6 +19,9 @@ use super::sys::{Cpus, PAGE};
 const ACCESSES: usize = 1 << 13;
 const ROUNDS: usize = 5;
 const PAGERS: usize = 10_000;
+/// Files that each pager keeps open, and those that the program needs besides.
+const FILES_EACH: u64 = 2;
+const FILES_BESIDES: u64 = 256;
 /// What an idle pager may take at most, in KiB.
 const MOST_KIB: f64 = 64.0;
 
@@ -95,25 +99,32 @@ fn fault(pages: usize, threads: usize) -> Result<f64, BenchError> {
 }
 
 /// How much memory each of many pagers takes that do nothing, and how long it takes to make one.
-fn idle_pagers() -> Result<[Line; 2], BenchError> {
+fn idle_pagers() -> Result<[Line; 3], BenchError> {
     let bucket = Bucket::builder().start()?;
     let store = Arc::new(MemoryBackend::new(1 << 20));
-    let mut pagers = Vec::with_capacity(PAGERS);
+    let count = PAGERS.min(files_allow());
+    let mut pagers = Vec::with_capacity(count);
     // The first pays for what all share.
     pagers.push(bucket.create_pager_shared(Arc::clone(&store), PagerOptions::default())?);
     pagers[0].sync_blocking(actor_pager::Wait::Yes)?;
     let (before, start) = (resident_bytes()?, Instant::now());
-    for _ in 1..PAGERS {
+    for _ in 1..count {
         pagers.push(bucket.create_pager_shared(Arc::clone(&store), PagerOptions::default())?);
     }
     // Calls are served in order: once the last pager has answered, all of them have started.
     if let Some(last) = pagers.last() {
         last.sync_blocking(actor_pager::Wait::Yes)?;
     }
-    let each = |whole: f64| whole / (PAGERS - 1) as f64;
+    let each = |whole: f64| whole / (count - 1) as f64;
     let time = start.elapsed();
     let grown = resident_bytes()?.saturating_sub(before);
     Ok([
+        Line {
+            work: "pagers",
+            value: count as f64,
+            unit: "idle",
+            at_most: None,
+        },
         Line {
             work: "idle_pager",
             value: each(grown as f64) / 1024.0,
@@ -127,6 +138,12 @@ fn idle_pagers() -> Result<[Line; 2], BenchError> {
             at_most: None,
         },
     ])
+}
+
+/// How many pagers the limit on open files allows, at least two.
+fn files_allow() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(FILES_BESIDES) / FILES_EACH).map_or(PAGERS, |count| count.max(2))
 }
 
 /// The memory of this process that is in RAM.

@@ -79,7 +79,7 @@ impl Cache {
             }
             self.state[page] = State::Absent;
         }
-        Ok(region.map.forget_each(&victims)?)
+        region.map.forget_each(&victims)
     }
 
     /// Writers are stopped first, so that nothing they write gets lost.
