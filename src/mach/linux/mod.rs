@@ -46,6 +46,7 @@ mod budget;
 mod client;
 mod copies;
 mod copy;
+mod end;
 mod evict;
 mod faults;
 mod forks;

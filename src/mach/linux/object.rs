@@ -390,15 +390,3 @@ impl Kernel for LinuxObject {
         self.say_again();
     }
 }
-
-impl Drop for LinuxObject {
-    fn drop(&mut self) {
-        // The memory keeps the descriptors until it has been cut to nothing: no thread reads zeros.
-        for uffd in self.spaces.descriptors() {
-            self.memory.guard(uffd.clone());
-        }
-        self.host.adopt(&mut self.spaces, None);
-        self.orphan_copies();
-        self.host.budget.leave(&self.share);
-    }
-}
