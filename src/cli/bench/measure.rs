@@ -103,7 +103,18 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::*;
+
+    #[test]
+    fn when_the_time_is_used_up_three_rounds_are_enough() {
+        let late = Pace {
+            rounds: 5,
+            until: Some(Instant::now()),
+        };
+        assert_eq!((0..9).filter(|&done| late.goes_on(done)).count(), 3);
+        let free = Pace { until: None, ..late };
+        assert_eq!((0..9).filter(|&done| free.goes_on(done)).count(), 5);
+    }
 
     #[test]
     fn the_median_is_the_middle() {
