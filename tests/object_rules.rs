@@ -382,6 +382,7 @@ const CLEAN: PageState = PageState::Resident {
     write_locked: false,
     unsaved: false,
     flushing: false,
+    offered: false,
 };
 
 #[test]
@@ -916,4 +917,55 @@ fn ranges_out_of_bounds_are_rejected() {
         });
         assert_eq!(bench.answer(token), Some(answer));
     }
+}
+
+#[test]
+fn an_offer_of_a_page_in_core_or_on_its_way_is_ignored() {
+    let mut bench = Bench::ready();
+    bench.resident(0);
+    bench.request(1, 1, Prot::READ);
+    bench.returned(2, 1, true, false);
+    for page in 0..3 {
+        let supplied = bench.supplied(page);
+        let offer = bench.offer(page, true, false);
+        assert_eq!(bench.answer(offer), Some(Answer::Done));
+        assert_eq!(bench.supplied(page), supplied, "page {page}");
+    }
+    let newer = bench.returned(2, 1, true, false);
+    bench.write_all();
+    assert_eq!(bench.stored(2), Some(newer));
+    assert_eq!(bench.supplied(2), None, "nobody asked for it");
+}
+
+#[test]
+fn a_request_that_crosses_an_offer_reads_nothing() {
+    let mut bench = Bench::ready();
+    bench.offer(0, false, false);
+    assert_eq!(bench.supplied_precious(0), Some(true), "else it might go unseen");
+    bench.request(0, 1, Prot::READ_WRITE);
+    assert_eq!(bench.reads(), []);
+    assert_eq!(bench.lock_requests(), [(range(0, 1), ShouldReturn::All, false)]);
+    let data = bench.returned(0, 1, true, false);
+    bench.request(0, 1, Prot::READ);
+    bench.confirm(0, 1);
+    assert_eq!(bench.reads(), [], "the newer request waits for the write");
+    bench.write_all();
+    assert_eq!(bench.supplied(0), Some((CONTROL, data)));
+    assert_eq!(bench.errors(), []);
+}
+
+#[test]
+fn a_kernel_that_lost_an_offered_page_is_answered() {
+    let mut bench = Bench::ready();
+    bench.offer(0, false, false);
+    bench.offer(1, true, false);
+    for page in [0, 1] {
+        bench.request(page, 1, Prot::READ);
+        bench.request(page, 1, Prot::READ);
+        bench.confirm(page, 1);
+    }
+    assert_eq!(bench.reads(), [range(0, 1)], "the store has it");
+    assert_eq!(bench.errors(), [(1, PageError::Io)], "nobody has it");
+    bench.request(1, 1, Prot::READ);
+    assert_eq!(bench.reads(), [range(0, 1), range(1, 2)]);
 }

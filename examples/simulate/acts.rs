@@ -138,11 +138,10 @@ impl Simulation {
         });
     }
 
-    /// A user offers what the page holds anyway: the newest that the pager was given.
+    /// A user offers what the page holds anyway, the newest that the pager was given, at any time.
     fn offer(&mut self, token: RequestToken, offset: u64) {
         let page = PageIndex(offset / PAGE as u64);
-        let Some(bytes) = self.client.expected(page).filter(|_| self.is_quiet(page)) else {
-            // It would cross a request or a return: nobody could tell which supply is the newer.
+        let Some(bytes) = self.client.expected(page) else {
             self.waiting.remove(&token);
             return;
         };
@@ -151,13 +150,6 @@ impl Simulation {
         let (precious, write_lock) = (self.rng.chance(30), self.rng.chance(20));
         self.tell(|| format!("user: offer {page:?} precious={precious} lock={write_lock} {token:?}"));
         self.engine.offer(token, page, buffer, precious, write_lock);
-    }
-
-    /// True if nothing about the page is on its way between kernel, pager and store.
-    fn is_quiet(&self, page: PageIndex) -> bool {
-        let awaited = self.client.awaited().contains(&page);
-        let unheard = !self.client.unheard().is_empty();
-        !awaited && !unheard && !self.engine.object().page_state(page).is_busy()
     }
 
     fn change(&mut self, token: RequestToken, wait: bool) {

@@ -94,6 +94,7 @@ impl MemoryObject {
                     write_locked: lock.writes(),
                     unsaved: false,
                     flushing: false,
+                    offered: false,
                 }
             } else {
                 PageState::Absent

@@ -52,6 +52,8 @@ pub(crate) enum Tell {
     },
     /// Return what the store does not have.
     Fetch,
+    /// As `Fetch`, and say when it is done: each page is confirmed by itself.
+    Check(PageIndex),
 }
 
 /// The actions of one event, in the order in which they were asked for.
@@ -147,6 +149,7 @@ fn begin(control: PortName, what: Begin, range: PageRange, ops: &mut Ops) -> Eff
 }
 
 fn tell(control: PortName, what: Tell, range: PageRange, size: PageSize) -> Effect {
+    let reply = matches!(what, Tell::Check(_));
     let lock_request = |should_return, should_flush, lock| Effect::LockRequest {
         control,
         offset: range.offset(size),
@@ -154,7 +157,7 @@ fn tell(control: PortName, what: Tell, range: PageRange, size: PageSize) -> Effe
         should_return,
         should_flush,
         lock,
-        reply: false,
+        reply,
     };
     match what {
         Tell::Supply { data, lock, precious } => Effect::DataSupply {
@@ -172,6 +175,6 @@ fn tell(control: PortName, what: Tell, range: PageRange, size: PageSize) -> Effe
         },
         Tell::Grant => lock_request(ShouldReturn::None, false, Prot::NONE),
         Tell::Refuse { should_return } => lock_request(should_return, true, Prot::WRITE),
-        Tell::Fetch => lock_request(ShouldReturn::All, false, Prot::NO_CHANGE),
+        Tell::Fetch | Tell::Check(_) => lock_request(ShouldReturn::All, false, Prot::NO_CHANGE),
     }
 }

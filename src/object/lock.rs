@@ -1,6 +1,6 @@
 //! Outstanding sync, flush and return requests, and what each still waits for.
 
-use super::{LockKind, PageError, PageIndex, PageRange, RequestToken};
+use super::{LockKind, PageError, PageIndex, PageRange, PortName, Prot, RequestToken};
 
 /// What a lock request was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,18 @@ pub(crate) enum Purpose {
     Shutdown,
     /// Nobody waits, but the core wants to know when the pages are gone.
     Notice,
+    /// The kernel asked for a page that it should have.
+    Held(Held),
+}
+
+/// A request of a page that the kernel holds, until the kernel shows whether it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    pub(crate) page: PageIndex,
+    pub(crate) control: PortName,
+    pub(crate) access: Prot,
+    /// The page came back since: it was there, and its supply answered the request.
+    pub(crate) seen: bool,
 }
 
 impl Purpose {
@@ -18,7 +30,7 @@ impl Purpose {
     pub(crate) fn token(self) -> Option<RequestToken> {
         match self {
             Self::User(token, _) => Some(token),
-            Self::Shutdown | Self::Notice => None,
+            Self::Shutdown | Self::Notice | Self::Held(_) => None,
         }
     }
 }
@@ -84,6 +96,22 @@ pub(crate) struct Locks {
 impl Locks {
     pub(crate) fn add(&mut self, wait: LockWait) {
         self.waits.push(wait);
+    }
+
+    /// The kernel returned a page that it had asked for: it had it.
+    pub(crate) fn seen_back(&mut self, page: PageIndex) {
+        for wait in &mut self.waits {
+            if let Purpose::Held(held) = &mut wait.purpose {
+                held.seen |= held.page == page;
+            }
+        }
+    }
+
+    /// True if the kernel is being asked whether it holds `page`.
+    pub(crate) fn checks(&self, page: PageIndex, control: PortName) -> bool {
+        let same = |held: Held| held.page == page && held.control == control && !held.seen;
+        let mut waits = self.waits.iter();
+        waits.any(|wait| matches!(wait.purpose, Purpose::Held(held) if same(held)))
     }
 
     /// A page write was taken on: whoever is still open waits for it.

@@ -194,6 +194,10 @@ impl MemoryObject {
                     answer(token, outcome, effects);
                 }
                 Purpose::Notice => {}
+                Purpose::Held(held) => {
+                    self.end_check(held);
+                    self.flush(effects);
+                }
                 Purpose::Shutdown => self.finish_shutdown(&wait.failed, effects),
             }
         }

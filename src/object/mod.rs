@@ -9,6 +9,7 @@ mod batch;
 mod effect;
 mod event;
 mod failures;
+mod held;
 mod invariants;
 mod kernel_events;
 mod lock;

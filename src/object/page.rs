@@ -16,7 +16,7 @@
 //!                                        Failed ------------------------------+
 //! ```
 //!
-//! An offered page goes to `Resident` from `Absent` or `Resident` (`offer_idle`); a flush takes a
+//! An offered page goes to `Resident` from `Absent` alone (`offer_page`); a flush takes a
 //! `Failed` page to `Absent` (`discard_kept`); a shutdown hands its data back (`hand_back`).
 
 use super::PageError;
@@ -38,6 +38,9 @@ pub enum PageState {
         unsaved: bool,
         /// A flush of it is on its way to the kernel.
         flushing: bool,
+        /// A user offered it, and the kernel has not returned it since. It was supplied as precious:
+        /// a request that comes now was sent before the kernel had it.
+        offered: bool,
     },
     /// An unlock is in flight. Trust: as for `Resident`, write-locked.
     Unlocking {
@@ -70,6 +73,7 @@ impl PageState {
         write_locked: false,
         unsaved: false,
         flushing: false,
+        offered: false,
     };
 
     /// True while an operation is in flight: whatever comes waits its turn.
@@ -88,15 +92,16 @@ impl PageState {
         }
     }
 
-    /// True if the kernel holds the only good copy, and nothing is under way that takes it away.
+    /// True if the kernel was given it as precious and did not return it: it never drops it silently.
     pub(crate) fn is_held(self) -> bool {
         matches!(
             self,
-            Self::Resident {
-                unsaved: true,
-                flushing: false,
-                ..
-            }
+            Self::Resident { offered: true, .. }
+                | Self::Resident {
+                    unsaved: true,
+                    flushing: false,
+                    ..
+                }
         )
     }
 
@@ -106,11 +111,13 @@ impl PageState {
             Self::Resident {
                 write_locked,
                 unsaved,
+                offered,
                 ..
             } => Self::Resident {
                 write_locked,
                 unsaved,
                 flushing: true,
+                offered,
             },
             Self::Unlocking { unsaved, .. } => Self::Unlocking {
                 unsaved,
@@ -133,11 +140,13 @@ impl PageState {
             Self::Resident {
                 write_locked,
                 flushing,
+                offered,
                 ..
             } => Self::Resident {
                 write_locked,
                 unsaved: false,
                 flushing,
+                offered,
             },
             Self::Unlocking { flushing, .. } => Self::Unlocking {
                 unsaved: false,
@@ -156,7 +165,8 @@ impl PageState {
                 write_locked,
                 unsaved,
                 flushing,
-            } => 2 | flags(write_locked, unsaved, flushing),
+                offered,
+            } => 2 | flags(write_locked, unsaved, flushing) | u16::from(offered) << 6,
             Self::Unlocking { unsaved, flushing } => 3 | flags(false, unsaved, flushing),
             Self::Returning {
                 kernel_copy,
@@ -175,6 +185,7 @@ impl PageState {
                 write_locked: flag(3),
                 unsaved: flag(4),
                 flushing: flag(5),
+                offered: flag(6),
             },
             3 => Self::Unlocking {
                 unsaved: flag(4),
@@ -247,8 +258,8 @@ mod tests {
             assert_eq!(Page::unpack(page.pack()), page);
             seen.insert(page.pack());
         }
-        // 1 + 1 + 8 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
-        assert_eq!(seen.len(), 24 * 16);
+        // 1 + 1 + 16 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
+        assert_eq!(seen.len(), 32 * 16);
         assert_eq!(Page::default().pack(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What is done with one page: requests, returns, unlocks and offers, each in its turn.
+//! What is done with one page: requests, returns and unlocks, each in its turn.
 
 use super::batch::{Action, Begin, Tell};
 use super::failures::Kept;
@@ -52,6 +52,7 @@ impl MemoryObject {
                 kernel_copy,
                 seq,
             } => {
+                self.locks.seen_back(page);
                 if dirty || self.page_state(page).is_unsaved() {
                     self.release_kept(page);
                     let told = false;
@@ -61,16 +62,10 @@ impl MemoryObject {
                 }
             }
             Waiting::Unlock { control } => self.serve_unlock(page, control),
-            Waiting::Offer {
-                control,
-                data,
-                precious,
-                write_lock,
-            } => self.offer_idle(page, control, data, precious, write_lock),
         }
     }
 
-    fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot) {
+    pub(crate) fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot) {
         if self.life != Life::Open {
             return self.tell(page, control, Tell::Error(PageError::Io));
         }
@@ -78,14 +73,15 @@ impl MemoryObject {
             self.set_error(page, Some(error));
             return self.tell(page, control, Tell::Error(error));
         }
+        if self.page_state(page).is_held() {
+            return self.check_held(page, control, access);
+        }
         match (self.failures.kept(page), self.options.failed_page) {
             (Some(Kept::Here(data)), FailedPagePolicy::SupplyKept) => self.supply_kept(page, control, data),
             (Some(Kept::Here(_)), FailedPagePolicy::Error) => {
                 let error = self.page_error(page).unwrap_or(PageError::Io);
                 self.tell(page, control, Tell::Error(error));
             }
-            // The kernel has it, and never drops it silently: the request is older than the supply.
-            (Some(Kept::InKernel), _) if self.page_state(page).is_held() => {}
             (Some(Kept::InKernel) | None, _) => self.start_read(page, control, access),
         }
     }
@@ -123,6 +119,7 @@ impl MemoryObject {
                 write_locked: false,
                 unsaved: true,
                 flushing: false,
+                offered: false,
             },
         );
         let what = Tell::Supply {
@@ -174,6 +171,20 @@ impl MemoryObject {
                 self.tell_evicted(page);
             }
             PageState::Absent | PageState::Resident { .. } if !kernel_copy => self.evicted(page),
+            PageState::Resident {
+                write_locked,
+                unsaved,
+                flushing,
+                offered: true,
+            } => self.set_state(
+                page,
+                PageState::Resident {
+                    write_locked,
+                    unsaved,
+                    flushing,
+                    offered: false,
+                },
+            ),
             PageState::Absent
             | PageState::Resident { .. }
             | PageState::Filling
@@ -219,6 +230,7 @@ impl MemoryObject {
             write_locked: result.is_err(),
             unsaved,
             flushing,
+            offered: false,
         };
         // What comes back is written, or told as an eviction; a page that need not is just dropped.
         let comes_back = unsaved || self.options.notify_on_evict;
@@ -243,35 +255,6 @@ impl MemoryObject {
         if result.is_err() && !comes_back {
             self.set_state(page, PageState::Absent);
         }
-    }
-
-    fn offer_idle(
-        &mut self,
-        page: PageIndex,
-        control: PortName,
-        data: DataId,
-        precious: bool,
-        write_lock: bool,
-    ) {
-        let state = self.page_state(page);
-        let kept = matches!(state, PageState::Failed { .. });
-        if kept || self.sessions.control() != Some(control) || self.life != Life::Open {
-            return self.release(page, data);
-        }
-        self.set_state(
-            page,
-            PageState::Resident {
-                write_locked: write_lock,
-                unsaved: precious || state.is_unsaved(),
-                flushing: false,
-            },
-        );
-        let what = Tell::Supply {
-            data,
-            lock: if write_lock { Prot::WRITE } else { Prot::NONE },
-            precious: precious || self.options.notify_on_evict,
-        };
-        self.tell(page, control, what);
     }
 
     pub(crate) fn tell(&mut self, page: PageIndex, control: PortName, what: Tell) {

@@ -1,9 +1,10 @@
 //! What the users ask for: lock requests and shutdown go to `lock_requests`; offers and attributes.
 
 use super::attributes::Attributes;
+use super::batch::Tell;
 use super::memory_object::{Life, MemoryObject};
-use super::waiting::Waiting;
-use super::{Answer, DataId, Effect, Event, PageIndex, PortName, Refusal, RequestToken};
+use super::page::PageState;
+use super::{Answer, DataId, Effect, Event, PageIndex, PortName, Prot, Refusal, RequestToken};
 
 /// A page that a user offers, as it came.
 struct Offered {
@@ -84,7 +85,7 @@ impl MemoryObject {
                 } else if !self.is_inside(page) {
                     Refusal::OutsideExtent
                 } else {
-                    self.accept_offer(page, control, &offered);
+                    self.offer_page(page, control, &offered);
                     return answer(token, Answer::Done, effects);
                 }
             }
@@ -94,20 +95,34 @@ impl MemoryObject {
         answer(token, Answer::Rejected(refusal), effects);
     }
 
-    fn accept_offer(&mut self, page: PageIndex, control: PortName, offered: &Offered) {
+    /// Supplies an offered page that nobody holds; otherwise the kernel has it, or what is on its way
+    /// is newer, and the offer is ignored.
+    fn offer_page(&mut self, page: PageIndex, control: PortName, offered: &Offered) {
         let &Offered {
             data,
             precious,
             write_lock,
             ..
         } = offered;
-        let item = Waiting::Offer {
-            control,
-            data,
-            precious,
-            write_lock,
-        };
-        self.arrive(page, item);
+        if self.page_state(page) != PageState::Absent {
+            return self.release(page, data);
+        }
+        // It answers a request that was not answered yet.
+        self.locks.seen_back(page);
+        self.set_state(
+            page,
+            PageState::Resident {
+                write_locked: write_lock,
+                unsaved: precious,
+                flushing: false,
+                offered: true,
+            },
+        );
+        let lock = if write_lock { Prot::WRITE } else { Prot::NONE };
+        // Else it might be dropped silently, and a request sent before it came looks like one after.
+        let precious = true;
+        let what = Tell::Supply { data, lock, precious };
+        self.tell(page, control, what);
     }
 
     fn change_attributes(

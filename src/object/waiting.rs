@@ -21,22 +21,15 @@ pub(crate) enum Waiting {
     Unlock {
         control: PortName,
     },
-    Offer {
-        control: PortName,
-        data: DataId,
-        precious: bool,
-        write_lock: bool,
-    },
 }
 
 impl Waiting {
     /// The control port that the answer goes to.
     pub(crate) fn control(self) -> PortName {
         match self {
-            Self::Request { control, .. }
-            | Self::Return { control, .. }
-            | Self::Unlock { control }
-            | Self::Offer { control, .. } => control,
+            Self::Request { control, .. } | Self::Return { control, .. } | Self::Unlock { control } => {
+                control
+            }
         }
     }
 }
@@ -121,7 +114,7 @@ impl Queues {
     pub(crate) fn seqs(&self) -> impl Iterator<Item = (PageIndex, u64)> + '_ {
         self.iter().filter_map(|(page, item)| match item {
             Waiting::Return { seq, .. } => Some((page, seq)),
-            Waiting::Request { .. } | Waiting::Unlock { .. } | Waiting::Offer { .. } => None,
+            Waiting::Request { .. } | Waiting::Unlock { .. } => None,
         })
     }
 

@@ -88,31 +88,56 @@ pub(crate) fn offered_is_written(difference: &mut Difference<'_>) -> bool {
     now | later
 }
 
+/// An offered page is supplied as precious, so that the kernel tells when it gives it up.
+pub(crate) fn offered_precious(difference: &mut Difference<'_>) -> bool {
+    difference.op() == "offer_page"
+        && difference.pair(|_, missing, extra| is_precious_twin(&missing.what, &extra.what))
+}
+
+/// The kernel is asked whether it holds a page that it should have.
+pub(crate) fn held_is_checked(difference: &mut Difference<'_>) -> bool {
+    let request = difference.op() == "data_request";
+    request
+        && difference.drop_extra(|_, seen| {
+            matches!(
+                seen.what,
+                What::LockRequest {
+                    length: PAGE,
+                    flush: false,
+                    reply: true,
+                    ..
+                }
+            )
+        })
+}
+
+/// True if the two are one supply, but for being precious.
+fn is_precious_twin(missing: &What, extra: &What) -> bool {
+    if let What::Supply {
+        control,
+        page,
+        tag,
+        lock,
+        precious: false,
+    } = missing
+    {
+        let precious = What::Supply {
+            control: control.clone(),
+            page: *page,
+            tag: tag.clone(),
+            lock: lock.clone(),
+            precious: true,
+        };
+        *extra == precious
+    } else {
+        false
+    }
+}
+
 /// Where evictions are to be told, every page is supplied as precious.
 pub(crate) fn supplied_precious(difference: &mut Difference<'_>) -> bool {
     let notify = difference.world.options.notify_on_evict;
-    notify
-        && difference.pair(|_, missing, extra| {
-            if let What::Supply {
-                control,
-                page,
-                tag,
-                lock,
-                precious: false,
-            } = &missing.what
-            {
-                extra.what
-                    == What::Supply {
-                        control: control.clone(),
-                        page: *page,
-                        tag: tag.clone(),
-                        lock: lock.clone(),
-                        precious: true,
-                    }
-            } else {
-                false
-            }
-        })
+    notify && difference.pair(|_, missing, extra| is_precious_twin(&missing.what, &extra.what))
 }
 
 /// A flush is confirmed so that its evictions can be told; so are those of a refused unlock.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use actor_pager::object::{PageIndex, PageState};
+
 use super::canon::{PAGE, Seen, What};
 use super::difference::{Difference, sim_of};
 use super::trace::{number, text_of};
@@ -182,14 +184,16 @@ pub(crate) fn healed(difference: &mut Difference<'_>) -> bool {
     one | two
 }
 
-/// The pager holds newer data of the page: an offer is ignored, as where the kernel holds it.
+/// The page is in core or on its way: an offer is ignored.
 pub(crate) fn offer_ignored(difference: &mut Difference<'_>) -> bool {
     let page = number(&difference.step.action["offset"]) / PAGE;
     let offers = difference.op() == "offer_page";
     offers
         && difference.drop_missing(|world, seen| {
             if let What::Supply { page: p, .. } = &seen.what {
-                *p == page && sim_of(world, seen).is_some_and(|sim| sim.bad.contains(&page))
+                *p == page
+                    && sim_of(world, seen)
+                        .is_some_and(|sim| sim.object.page_state(PageIndex(page)) != PageState::Absent)
             } else {
                 false
             }

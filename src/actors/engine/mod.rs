@@ -198,6 +198,7 @@ impl Engine {
                 deferred.push_back(upcall);
             }
             Some(_) | None => {
+                self.hear_deferred_before(&upcall);
                 let control = init_port(&upcall);
                 self.post_upcall(upcall);
                 control

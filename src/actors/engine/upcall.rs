@@ -1,7 +1,8 @@
 //! The kernel's messages, as the core takes them.
 
+use super::Engine;
 use crate::mach::Upcall;
-use crate::object::{Event, PortName};
+use crate::object::{Event, PageRange, PortName};
 
 /// True for messages that ask the pager to begin something, as opposed to those that finish it.
 pub(super) fn begins_work(upcall: &Upcall) -> bool {
@@ -76,5 +77,37 @@ pub(super) fn plain_event(upcall: &Upcall) -> Option<Event> {
         Upcall::NoSenders => Some(Event::NoSenders),
         // No supply asks for a confirmation, and the copies that Mach would ask for are made here.
         Upcall::SupplyCompleted { .. } | Upcall::Copy { .. } | Upcall::DataReturn { .. } => None,
+    }
+}
+
+impl Engine {
+    /// What is heard overtakes nothing that is kept of its pages: the core could not tell any more that
+    /// a page which a user offered answered a request.
+    pub(super) fn hear_deferred_before(&mut self, upcall: &Upcall) {
+        let Some(pages) = self.pages_of(upcall) else {
+            return;
+        };
+        let Some(deferred) = self.deferred.take() else {
+            return;
+        };
+        let (first, rest): (Vec<_>, Vec<_>) = deferred
+            .into_iter()
+            .partition(|kept| self.pages_of(kept).is_some_and(|kept| kept.overlaps(pages)));
+        self.deferred = Some(rest.into());
+        first.into_iter().for_each(|upcall| self.post_upcall(upcall));
+        self.run();
+    }
+
+    fn pages_of(&self, upcall: &Upcall) -> Option<PageRange> {
+        let (offset, length) = if let Upcall::DataReturn { offset, data, .. } = upcall {
+            (*offset, data.len() as u64)
+        } else if let Upcall::DataRequest { offset, length, .. } | Upcall::DataUnlock { offset, length, .. } =
+            upcall
+        {
+            (*offset, *length)
+        } else {
+            return None;
+        };
+        self.page_size.pages_exact(offset, length).ok()
     }
 }

@@ -6,7 +6,7 @@ mod transfer;
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 pub use options::{FileOptions, OpenError};
 
@@ -21,6 +21,9 @@ const BOUNCE_BUFFERS: usize = 16;
 ///
 /// The length is that at opening; a file that is cut short later fails the pages beyond its new
 /// end. Reading never waits for the disk on the pager's own thread.
+///
+/// A sync that failed may have lost pages for good: the system tells of it once and counts them as
+/// clean. So every later sync reports the same error, until the file is opened anew.
 #[derive(Debug)]
 pub struct FileBackend {
     file: File,
@@ -34,6 +37,8 @@ pub struct FileBackend {
     no_nowait: AtomicBool,
     /// The file system cannot reserve space.
     no_reserve: AtomicBool,
+    /// The error of the sync that failed, as the system numbers it; 0: none did.
+    sync_error: AtomicI32,
     bounce: BufferPool,
 }
 
@@ -65,6 +70,17 @@ impl FileBackend {
             Some(_) => done,
             None => done.then(read_full(&self.file, offset + done_bytes(whole), tail)),
         }
+    }
+
+    /// Remembers a failed sync: the system tells of it once, and counts the pages clean that it lost.
+    fn keep_error(&self, synced: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &synced {
+            let number = error
+                .raw_os_error()
+                .unwrap_or(rustix::io::Errno::IO.raw_os_error());
+            self.sync_error.store(number, Ordering::Release);
+        }
+        synced
     }
 
     fn read_direct(&self, direct: &File, offset: u64, into: &mut [u8]) -> Transferred {
@@ -172,7 +188,12 @@ impl Backend for FileBackend {
         if self.read_only {
             return Ok(());
         }
-        transfer::retry(|| self.file.sync_data()).map_err(BackendError::from)
+        let known = self.sync_error.load(Ordering::Acquire);
+        if known != 0 {
+            return Err(io::Error::from_raw_os_error(known).into());
+        }
+        self.keep_error(transfer::retry(|| self.file.sync_data()))
+            .map_err(BackendError::from)
     }
 }
 
@@ -187,4 +208,26 @@ fn done_bytes(part: &[u8]) -> u64 {
 
 fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().align_offset(BUFFER_ALIGNMENT) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_after_one_that_failed_fails_as_well() {
+        let path = std::env::temp_dir().join(format!("actor-pager-sync-{}", std::process::id()));
+        std::fs::write(&path, [0; 4096]).unwrap();
+        let backend = FileBackend::options().open(&path).unwrap();
+        backend.sync().unwrap();
+        let failed = backend.keep_error(Err(rustix::io::Errno::NOSPC.into()));
+        assert!(failed.is_err());
+        assert!(
+            backend.sync().is_err(),
+            "the system has forgotten it, the store has not"
+        );
+        let anew = FileBackend::options().open(&path).unwrap();
+        anew.sync().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 }

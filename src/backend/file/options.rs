@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI32};
 
 use super::{BOUNCE_BUFFERS, FileBackend};
 use crate::backend::BufferPool;
@@ -121,6 +121,7 @@ impl FileOptions {
             reserve: self.reserve && !self.read_only,
             no_nowait: AtomicBool::new(false),
             no_reserve: AtomicBool::new(false),
+            sync_error: AtomicI32::new(0),
             bounce: BufferPool::new(if self.direct { BOUNCE_BUFFERS } else { 0 }),
         })
     }

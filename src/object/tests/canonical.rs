@@ -130,15 +130,6 @@ impl Naming<'_> {
                 self.data(data);
                 self.seq(seq);
             }
-            Waiting::Offer {
-                data,
-                precious,
-                write_lock,
-                ..
-            } => {
-                self.put(5300 + u32::from(precious) * 2 + u32::from(write_lock));
-                self.data(data);
-            }
         }
     }
 
@@ -174,6 +165,7 @@ impl Naming<'_> {
                 Purpose::User(..) => 7000,
                 Purpose::Shutdown => 7001,
                 Purpose::Notice => 7002,
+                Purpose::Held(held) => 7003 + u32::from(held.seen) + 2 * held.access.bits(),
             });
             self.put((wait.asked.start().0 * 8 + wait.asked.end().0) as u32);
             self.put(u32::from(wait.flushes));

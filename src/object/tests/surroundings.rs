@@ -178,7 +178,7 @@ impl Surroundings {
             }
         }
         for (page, item) in self.object.queues.iter() {
-            if let Waiting::Return { data, .. } | Waiting::Offer { data, .. } = item {
+            if let Waiting::Return { data, .. } = item {
                 holds.insert((data, page.0));
             }
         }
