@@ -138,10 +138,11 @@ impl Simulation {
         });
     }
 
-    /// A user offers what the page holds anyway, the newest that the pager was given, at any time.
+    /// A user offers what the page holds anyway, the newest that the pager was given, whatever is
+    /// under way; but not during an inhibition, whose requests are heard out of order.
     fn offer(&mut self, token: RequestToken, offset: u64) {
         let page = PageIndex(offset / PAGE as u64);
-        let Some(bytes) = self.client.expected(page) else {
+        let Some(bytes) = self.client.expected(page).filter(|_| !self.inhibited) else {
             self.waiting.remove(&token);
             return;
         };

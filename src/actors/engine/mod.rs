@@ -256,6 +256,7 @@ impl Engine {
         write_lock: bool,
     ) {
         let range = PageRange::single(page);
+        self.hear_deferred_of(range);
         let data = self
             .held
             .insert(range, HeldRun::new(range, PageMemory::Buffer(bytes)));

@@ -84,9 +84,12 @@ impl Engine {
     /// What is heard overtakes nothing that is kept of its pages: the core could not tell any more that
     /// a page which a user offered answered a request.
     pub(super) fn hear_deferred_before(&mut self, upcall: &Upcall) {
-        let Some(pages) = self.pages_of(upcall) else {
-            return;
-        };
+        if let Some(pages) = self.pages_of(upcall) {
+            self.hear_deferred_of(pages);
+        }
+    }
+
+    pub(super) fn hear_deferred_of(&mut self, pages: PageRange) {
         let Some(deferred) = self.deferred.take() else {
             return;
         };
