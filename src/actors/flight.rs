@@ -124,12 +124,32 @@ struct Delayed {
     attempts: u32,
 }
 
+/// A write that waits for another to land.
+#[derive(Debug)]
+struct Blocked {
+    since: Instant,
+    job: Job,
+    attempts: u32,
+}
+
+/// What becomes of a job.
+#[derive(Debug)]
+pub(crate) enum Departure {
+    /// It begins.
+    Begins(Launched),
+    /// It must not begin; the engine gets this.
+    Refused(JobDone),
+    /// It begins later.
+    Waits,
+}
+
 /// The calls of the store that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     /// The oldest first: numbers and times of departure grow together.
     flying: BTreeMap<JobId, Flying>,
     delayed: Vec<Delayed>,
+    blocked: Vec<Blocked>,
     stuck: HashMap<JobId, Stuck>,
     next: u64,
     /// When it was last seen what is overdue.
@@ -137,15 +157,22 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Notes that `job` begins; the engine's answer where it must not begin.
-    pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Result<Launched, JobDone> {
-        if let Job::Write { range, .. } = &job
-            && self
-                .stuck
-                .values()
-                .any(|stuck| stuck.writes && stuck.range.overlaps(*range))
-        {
-            return Err(job.failed(PageError::Io));
+    /// Notes that `job` begins, if it may.
+    ///
+    /// A write waits for one of the same pages that nobody wants any more but that is still under
+    /// way, so that it lands last. Where that one is overdue already, it is refused instead.
+    pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Departure {
+        match self.in_the_way(&job) {
+            Some(true) => return Departure::Refused(job.failed(PageError::Io)),
+            Some(false) => {
+                self.blocked.push(Blocked {
+                    since: now,
+                    job,
+                    attempts,
+                });
+                return Departure::Waits;
+            }
+            None => {}
         }
         self.next += 1;
         let id = JobId(self.next);
@@ -159,7 +186,32 @@ impl Flight {
                 attempts: attempts + 1,
             },
         );
-        Ok(Launched { id, job, ticket })
+        Departure::Begins(Launched { id, job, ticket })
+    }
+
+    /// Whether a call that was given up may still write pages of `job`, and whether it is overdue.
+    fn in_the_way(&self, job: &Job) -> Option<bool> {
+        let Job::Write { range, .. } = job else {
+            return None;
+        };
+        let writes = self
+            .stuck
+            .values()
+            .filter(|stuck| stuck.writes && stuck.range.overlaps(*range));
+        writes
+            .map(|stuck| stuck.stood_in)
+            .reduce(|one, other| one || other)
+    }
+
+    /// The writes that nothing is in the way of any more; to be [launched](Self::launch).
+    pub(crate) fn unblocked(&mut self) -> Vec<(Job, u32)> {
+        let (waiting, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocked)
+            .into_iter()
+            .partition(|blocked| self.in_the_way(&blocked.job).is_some());
+        self.blocked = waiting;
+        free.into_iter()
+            .map(|blocked| (blocked.job, blocked.attempts))
+            .collect()
     }
 
     /// Takes in the result of an attempt.
@@ -202,9 +254,15 @@ impl Flight {
             .filter(|(_, flying)| stuck(flying))
             .map(|(id, _)| *id)
             .collect();
-        ids.into_iter()
-            .filter_map(|id| self.give_up(id, policy))
-            .collect()
+        let flying = ids.into_iter().filter_map(|id| self.give_up(id, policy));
+        let mut overdue: Vec<Overdue> = flying.collect();
+        let blocked = self.blocked.extract_if(.., |blocked| late(blocked.since));
+        overdue.extend(blocked.map(|blocked| Overdue {
+            range: blocked.job.range(),
+            occupies_worker: false,
+            instead: Instead::Deliver(blocked.job.failed(PageError::Io)),
+        }));
+        overdue
     }
 
     /// The worker of an attempt died.
@@ -257,6 +315,7 @@ impl Flight {
             }
         }
         self.delayed.clear();
+        self.blocked.clear();
     }
 
     /// When something is due next.
@@ -271,6 +330,11 @@ impl Flight {
         overdue
             .into_iter()
             .chain(self.delayed.iter().map(|delayed| delayed.due))
+            .chain(
+                self.blocked
+                    .first()
+                    .map(|blocked| blocked.since + policy.deadline),
+            )
             .min()
     }
 }

@@ -14,7 +14,7 @@ use actix::Addr;
 use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output, panic_text};
 use super::events::{EventKind, EventSink};
-use super::flight::{Flight, Landing};
+use super::flight::{Departure, Flight, Landing};
 use super::messages::{Reply, Report, Request};
 use super::policy::FailurePolicy;
 use super::pool::{BackendPool, Work};
@@ -284,13 +284,14 @@ impl PagerWork {
             return waiting.push((job, attempts));
         }
         match self.flight.launch(job, attempts, Instant::now()) {
-            Ok(launched) => self.parts.pool.submit(Work::new(
+            Departure::Begins(launched) => self.parts.pool.submit(Work::new(
                 launched,
                 self.parts.backend.clone(),
                 self.parts.page_size,
                 self.cell.clone(),
             )),
-            Err(done) => self.take_in(done),
+            Departure::Refused(done) => self.take_in(done),
+            Departure::Waits => {}
         }
     }
 

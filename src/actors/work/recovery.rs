@@ -54,6 +54,7 @@ impl PagerWork {
             self.report_failure();
             self.go_on(instead);
         }
+        self.launch_unblocked();
         self.retry_now();
     }
 
@@ -62,7 +63,15 @@ impl PagerWork {
             self.parts.supervisor.do_send(Report::WorkerBack);
         }
         self.tell(EventKind::LateResult { range: stuck.range });
+        self.launch_unblocked();
         self.retry_now();
+    }
+
+    /// Begins the writes that waited for one that has landed.
+    fn launch_unblocked(&mut self) {
+        for (job, attempts) in self.flight.unblocked() {
+            self.launch(job, attempts);
+        }
     }
 
     /// What stood in the way of failed writes is gone.
