@@ -67,6 +67,14 @@ impl MemoryObject {
     fn answer_read(&mut self, page: PageIndex, control: PortName, result: Result<PagesSupplied, PageError>) {
         self.set_error(page, result.err());
         match result {
+            // What the kernel has returned meanwhile is newer, and it had the page already, by an offer.
+            Ok(PagesSupplied { data, .. }) if self.queues.holds_return(page, control) => {
+                self.set_state(page, PageState::Absent);
+                self.release(page, data);
+                // Should it wait all the same, it is answered after its return.
+                let access = Prot::READ;
+                self.queues.push(page, Waiting::Request { control, access });
+            }
             Ok(PagesSupplied { data, write_lock }) if self.life == Life::Open => {
                 let lock = if write_lock { Prot::WRITE } else { Prot::NONE };
                 self.supply(page, control, data, lock);

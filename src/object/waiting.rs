@@ -69,6 +69,20 @@ impl Queues {
         }
     }
 
+    /// True if a return by this kernel waits for the page.
+    pub(crate) fn holds_return(&self, page: PageIndex, from: PortName) -> bool {
+        let mut at = self.ends.get(&page).map(|ends| ends.first);
+        while let Some(node) = at.map(|at| &self.nodes[at]) {
+            if let Some((_, Waiting::Return { control, .. })) = node.item
+                && control == from
+            {
+                return true;
+            }
+            at = node.next;
+        }
+        false
+    }
+
     pub(crate) fn front(&self, page: PageIndex) -> Option<Waiting> {
         let ends = self.ends.get(&page)?;
         self.nodes[ends.first].item.map(|(_, item)| item)

@@ -13,6 +13,8 @@ const LIVES: u64 = 2000;
 struct Plan {
     seconds: u64,
     seed: u64,
+    /// 0: no pager panics and no thread dies.
+    restarts: u64,
 }
 
 impl Plan {
@@ -21,6 +23,7 @@ impl Plan {
         let mut plan = Self {
             seconds: 60,
             seed: now.map_or(1, |now| now.as_secs()),
+            restarts: 1,
         };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
@@ -29,8 +32,10 @@ impl Plan {
             match name.as_str() {
                 "--seconds" => plan.seconds = value,
                 "--seed" => plan.seed = value,
+                "--restarts" => plan.restarts = value,
                 _ => {
-                    let sentence = format!("chaos: {name} is not known; there are --seconds and --seed");
+                    let sentence =
+                        format!("chaos: {name} is not known; there are --seconds, --seed and --restarts");
                     return Err(Failure::new(sentence));
                 }
             }
@@ -47,9 +52,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     command.args(["--example", "simulate", "--example", "chaos"]);
     succeed("build the load", &mut command)?;
     simulate(&plan)?;
-    let (seconds, seed) = (plan.seconds - plan.seconds / 3, plan.seed);
+    let seconds = plan.seconds - plan.seconds / 3;
     let mut command = example("chaos");
-    command.args(["--seconds", &seconds.to_string(), "--seed", &seed.to_string()]);
+    for (name, value) in [
+        ("--seconds", seconds),
+        ("--seed", plan.seed),
+        ("--restarts", plan.restarts),
+    ] {
+        command.args([name, &value.to_string()]);
+    }
     succeed("real memory over failing stores", &mut command)
 }
 
