@@ -86,6 +86,10 @@ fn two_pages_and_every_event_on_them_close() {
 
 #[test]
 fn one_page_with_lock_requests_closes() {
+    if !wants_all() {
+        println!("skipped: takes minutes; run with ACTOR_PAGER_EXPLORE=all");
+        return;
+    }
     let bounds = Bounds {
         sessions: false,
         attributes: false,
@@ -101,6 +105,10 @@ fn one_page_with_lock_requests_closes() {
 
 #[test]
 fn one_page_with_kernels_that_come_and_go_closes() {
+    if !wants_all() {
+        println!("skipped: takes minutes; run with ACTOR_PAGER_EXPLORE=all");
+        return;
+    }
     let bounds = Bounds {
         locks: 0,
         attributes: false,
