@@ -72,6 +72,33 @@ fn what_cannot_be_written_at_shutdown_is_handed_back() {
 }
 
 #[test]
+fn a_shutdown_waits_for_what_is_tried_again_meanwhile() {
+    let mut bench = Bench::ready();
+    let shutdown = bench.shutdown(4);
+    let data = bench.returned(0, 1, true, false);
+    bench.returned(2, 1, true, false);
+    bench.confirm(0, 4);
+    bench.write_partly(0, Some(PageError::Io));
+    bench.feed(Event::RetryWrites);
+    assert_eq!(bench.writes(), [range(2, 3)], "the shutdown has tried itself");
+    bench.lock(LockKind::Sync, 0, 1);
+    bench.write_one();
+    assert_eq!(bench.writes(), [range(0, 1)]);
+    assert_eq!(
+        bench.answer(shutdown),
+        None,
+        "what fails now would be lost otherwise"
+    );
+    bench.fail_writes(PageError::Io);
+    let failed = FailedPages {
+        range: range(0, 1),
+        error: PageError::Io,
+        fate: PageFate::HandedBack(data),
+    };
+    assert_eq!(bench.answer(shutdown), Some(Answer::Failed(vec![failed])));
+}
+
+#[test]
 fn refused_messages_are_answered() {
     let mut bench = Bench::ready();
     let wrong = [

@@ -106,7 +106,7 @@ fn fits(op: &Op, state: PageState) -> bool {
 
 fn waited_for(op: &Op, wait: &super::lock::LockWait) -> u64 {
     match op.kind {
-        OpKind::Write { seq, .. } if wait.closed_at.is_none_or(|closed| seq < closed) => {
+        OpKind::Write { seq, .. } if wait.counts(seq) => {
             op.runs().map(|run| run.intersection(wait.range).len()).sum()
         }
         OpKind::Write { .. } | OpKind::Read | OpKind::Unlock => 0,

@@ -47,7 +47,7 @@ pub(crate) struct Failure {
 /// One lock request that is not over.
 ///
 /// It is over when the kernel has confirmed it and every write of its range has ended that was
-/// taken on before the confirmation.
+/// taken on before the confirmation; a shutdown, when no write is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LockWait {
     pub(crate) purpose: Purpose,
@@ -66,7 +66,14 @@ pub(crate) struct LockWait {
 
 impl LockWait {
     pub(crate) fn waits_for(&self, page: PageIndex, seq: u64) -> bool {
-        self.range.contains(page) && self.closed_at.is_none_or(|closed| seq < closed)
+        self.range.contains(page) && self.counts(seq)
+    }
+
+    /// True if writes with this number are waited for.
+    ///
+    /// A shutdown waits for every write, whenever it began: what fails is handed back with its answer.
+    pub(crate) fn counts(&self, seq: u64) -> bool {
+        self.purpose == Purpose::Shutdown || self.closed_at.is_none_or(|closed| seq < closed)
     }
 
     fn is_over(&self) -> bool {

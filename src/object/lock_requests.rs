@@ -172,7 +172,11 @@ impl MemoryObject {
         self.add_wait(Purpose::Shutdown, ALL, asked, true, failed);
     }
 
+    /// A shutdown tries again itself, once, and hands back what fails then.
     pub(crate) fn retry_writes(&mut self) {
+        if self.life != Life::Open {
+            return;
+        }
         self.retry_kept(ALL);
         let Some(control) = self.sessions.control() else {
             return;

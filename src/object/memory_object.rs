@@ -51,7 +51,7 @@ pub struct KeptPage {
 /// 3. Data is kept for a page exactly while it is `Failed`; data that went back to the kernel
 ///    unwritten is marked in its page as unsaved.
 /// 4. Every lock request counts exactly the page writes of its range that began or were queued
-///    before the kernel confirmed it.
+///    before the kernel confirmed it; a shutdown counts all writes.
 /// 5. No lock request and no shutdown is kept waiting when all it waits for is over.
 #[derive(Clone, Debug)]
 pub struct MemoryObject {
