@@ -123,6 +123,8 @@ pub(crate) struct PagerWork {
     failing: bool,
     /// Nobody holds the pager any more.
     leaving: bool,
+    /// The core was made anew, and the requests of before are still to be made again.
+    reviving: bool,
     /// Jobs that wait while the store is made anew; none while it is not.
     restarting: Option<Vec<(Job, u32)>>,
 }
@@ -145,6 +147,7 @@ impl PagerWork {
             retries: 0,
             failing: false,
             leaving: false,
+            reviving: false,
             restarting: None,
         }
     }
@@ -241,6 +244,7 @@ impl PagerWork {
             self.carry_out();
             let Some(done) = self.results.pop_front() else {
                 self.note_recovery();
+                self.ask_again();
                 return self.finish_draining();
             };
             let engine = &mut self.parts.engine;
@@ -331,6 +335,7 @@ impl PagerWork {
     fn finish_draining(&mut self) {
         if matches!(self.intake, Intake::Draining(_))
             && self.parts.engine.is_quiet()
+            && !self.reviving
             && let Intake::Draining(replies) = std::mem::replace(&mut self.intake, Intake::Closed)
         {
             self.parts.engine.close();

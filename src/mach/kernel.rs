@@ -73,8 +73,8 @@ pub trait Kernel: Send {
     /// seen stay. Whatever watches descriptors is made anew by the next `poll_upcalls`, which may be in
     /// another runtime.
     ///
-    /// Writes to the store begun before must have ended: nothing holds their pages still any more.
-    fn reissue(&mut self);
+    /// True if `Init` comes: until then, the pager in its place must not take the object for unused.
+    fn reissue(&mut self) -> bool;
 }
 
 /// The clients' side of an object: mappings, and copies that never fault.

@@ -95,6 +95,14 @@ impl MemoryObject {
         }
     }
 
+    /// An object that was shut down before: no kernel can use it.
+    pub fn shut_down(options: ObjectOptions) -> Self {
+        Self {
+            life: Life::ShutDown,
+            ..Self::new(options)
+        }
+    }
+
     /// Takes one event; appends what is to be done, in order, to `effects`.
     pub fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
         self.dispatch(event, effects);

@@ -76,8 +76,13 @@ pub(crate) fn a_panic_during_a_sync_loses_neither_bytes_nor_durability(machine: 
     trouble.panic_in_supply.store(1, SeqCst);
     assert_eq!(load(&pager, 60), all(61));
     wait_for(&mut events, is_restart);
-    fill(&pager, 0, 0xD1);
+    // The page may be held still for a write that waits for the one of before.
+    let newer = thread::spawn({
+        let pager = pager.clone();
+        move || fill(&pager, 0, 0xD1)
+    });
     control.release(Point::Before(CallKind::Write));
+    newer.join().unwrap();
     let told = failed(sync.join().unwrap());
     let again = failed(pager.sync_blocking(Wait::Yes));
     println!("told of {} pages, then of {}", told.len(), again.len());
@@ -86,6 +91,41 @@ pub(crate) fn a_panic_during_a_sync_loses_neither_bytes_nor_durability(machine: 
     assert_eq!(stored(&pager, 0), all(0xD1));
     for index in 1..32 {
         assert_eq!(stored(&pager, index), all(0xD0));
+    }
+}
+
+pub(crate) fn a_panic_during_a_shutdown_loses_nothing(machine: &Machine) {
+    let (bucket, trouble) = machine.troubled();
+    let mut events = bucket.events();
+    let (pager, control) = pager(&bucket, policy());
+    for index in 0..8 {
+        fill(&pager, index, 0xE0);
+    }
+    trouble.panic_in_lock_request.store(1, SeqCst);
+    pager.shutdown_blocking().unwrap();
+    wait_for(&mut events, is_restart);
+    for index in 0..8 {
+        assert_eq!(stored(&pager, index), all(0xE0));
+    }
+    assert!(control.counts(CallKind::Sync).calls > 0);
+    // What was shut down before a panic stays so.
+    trouble.panic_in_map.store(1, SeqCst);
+    assert!(pager.map_all_blocking(Protection::Read).is_err());
+    wait_for(&mut events, is_restart);
+    assert!(pager.sync_blocking(Wait::Yes).is_err());
+}
+
+pub(crate) fn a_sync_that_finds_a_pager_being_made_anew_writes(machine: &Machine) {
+    let (bucket, trouble) = machine.troubled();
+    let mut events = bucket.events();
+    let (pager, _control) = pager(&bucket, policy());
+    for round in 0..8 {
+        fill(&pager, 3, 0xC0 + round);
+        trouble.panic_in_map.store(1, SeqCst);
+        assert!(pager.map_all_blocking(Protection::Read).is_err());
+        pager.sync_blocking(Wait::Yes).unwrap();
+        assert_eq!(stored(&pager, 3), all(0xC0 + round));
+        wait_for(&mut events, is_restart);
     }
 }
 

@@ -66,6 +66,8 @@ on_every_kernel! {
         a_pager_that_panics_in_a_call_is_made_anew,
         a_pager_that_panics_while_it_maps_is_made_anew,
         a_panic_during_a_sync_loses_neither_bytes_nor_durability,
+        a_panic_during_a_shutdown_loses_nothing,
+        a_sync_that_finds_a_pager_being_made_anew_writes,
         a_pager_whose_thread_dies_goes_on_elsewhere,
         a_quarantined_pager_stays_quarantined_when_its_thread_dies,
     }

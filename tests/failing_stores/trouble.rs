@@ -130,8 +130,8 @@ impl Kernel for Troubled {
         self.inner.release(data, range);
     }
 
-    fn reissue(&mut self) {
-        self.inner.reissue();
+    fn reissue(&mut self) -> bool {
+        self.inner.reissue()
     }
 }
 

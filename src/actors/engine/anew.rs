@@ -8,15 +8,19 @@ use crate::object::{MemoryObject, ObjectOptions, PageRange, PageSize, PortName};
 impl Engine {
     /// Makes the core anew from what the kernel knows: after a panic nothing else can be trusted.
     ///
-    /// Copies go on. Results of jobs from before must not come in any more.
-    pub fn restart(&mut self) {
+    /// Copies go on. Results of jobs from before must not come in any more. Requests are to be made again
+    /// when the core has [heard of the kernel](Self::awaits_init). `over`: the object was shut down.
+    pub fn restart(&mut self, over: bool) {
         let attributes = self.object.attributes();
         let options = ObjectOptions {
             may_cache: attributes.may_cache,
             copy_strategy: attributes.copy_strategy,
             ..*self.object.options()
         };
-        self.object = MemoryObject::new(options);
+        self.object = match over {
+            true => MemoryObject::shut_down(options),
+            false => MemoryObject::new(options),
+        };
         let kept = std::mem::take(&mut self.held).only_here(self.page_size);
         self.carried.extend(kept);
         // The kernel says again what it only asked for; pages that it gave away it cannot.
@@ -40,7 +44,7 @@ impl Engine {
                 Output::Answer(..) | Output::Copied(..) | Output::Mapped(..)
             )
         });
-        self.kernel.reissue();
+        self.awaits_init = self.kernel.reissue();
     }
 
     /// Returns the pages that no kernel has, for it: the new core writes them.

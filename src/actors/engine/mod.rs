@@ -129,6 +129,8 @@ pub struct Engine {
     buffers: Vec<PageBuffer>,
     outputs: VecDeque<Output>,
     deferred: Option<VecDeque<Upcall>>,
+    /// The core is new, and the kernel has not introduced itself to it yet.
+    awaits_init: bool,
     panics: VecDeque<String>,
     inline_reads: bool,
     closed: bool,
@@ -168,6 +170,7 @@ impl Engine {
             buffers: Vec::new(),
             outputs: VecDeque::new(),
             deferred: None,
+            awaits_init: false,
             panics: VecDeque::new(),
             inline_reads: true,
             closed: false,
@@ -187,23 +190,27 @@ impl Engine {
 
     /// Takes in one message of the kernel.
     pub fn upcall(&mut self, upcall: Upcall) {
+        let control = init_port(&upcall);
+        // What a core before had begun goes on.
+        let again = self.awaits_init && control.is_some();
         match &mut self.deferred {
             // A copy that began before the inhibition goes on, and with it what it asks for; but
             // nothing overtakes what waits already, such as an init.
             Some(deferred)
                 if self.closed
                     || begins_work(&upcall)
+                        && !again
                         && (!deferred.is_empty() || self.copies.is_empty() && self.making.is_empty()) =>
             {
                 deferred.push_back(upcall);
             }
             Some(_) | None => {
                 self.hear_deferred_before(&upcall);
-                let control = init_port(&upcall);
                 self.post_upcall(upcall);
-                control
-                    .into_iter()
-                    .for_each(|control| self.return_carried(control));
+                if let Some(control) = control {
+                    self.awaits_init = false;
+                    self.return_carried(control);
+                }
                 self.run();
             }
         }
@@ -342,9 +349,16 @@ impl Engine {
         self.settle();
     }
 
+    /// True until the kernel has introduced itself to a core that was made anew: requests made of that core
+    /// now would find nothing to be done.
+    pub fn awaits_init(&self) -> bool {
+        self.awaits_init
+    }
+
     /// True if everything that was begun is finished.
     pub fn is_quiet(&self) -> bool {
         self.jobs_in_flight == 0
+            && !self.awaits_init
             && self.copies.is_empty()
             && self.making.is_empty()
             && self.object.is_idle()

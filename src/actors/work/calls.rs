@@ -18,7 +18,7 @@ impl PagerWork {
     }
 
     fn takes_requests(&self) -> bool {
-        matches!(self.intake, Intake::Open) && self.condition != Condition::Stunned
+        matches!(self.intake, Intake::Open) && self.condition != Condition::Stunned && !self.reviving
     }
 
     fn serve(&mut self, request: Request) {

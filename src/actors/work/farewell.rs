@@ -8,6 +8,9 @@ impl PagerWork {
     /// Writes everything back and ends.
     pub(super) fn farewell(&mut self) {
         self.leaving = true;
+        if self.reviving {
+            return; // The new core would find nothing to write yet.
+        }
         let token = self.token(|_| Waiting::Farewell(Farewell::Sync));
         let length = self.whole_length();
         let event = Event::Lock {

@@ -9,7 +9,7 @@ use crate::actors::engine::{Job, panic_text};
 use crate::actors::events::EventKind;
 use crate::actors::flight::{Instead, JobId, Lost, Stuck};
 use crate::actors::messages::Report;
-use crate::object::{Event, PageError, PageRange, RequestToken};
+use crate::object::{Event, ObjectState, PageError, PageRange, RequestToken};
 
 impl PagerWork {
     /// When something is due; the actor is to call [`tick`](Self::tick) then.
@@ -132,17 +132,44 @@ impl PagerWork {
         self.restarting = None;
         self.choose_reads();
         self.results.clear();
-        self.turn(|engine| engine.restart());
+        let over = self.is_over();
+        self.reviving = false;
+        self.turn(|engine| engine.restart(over));
         if self.condition == Condition::Stunned {
             return; // Again: the next verdict comes.
         }
         self.waiting
             .retain(|_, waiting| !matches!(waiting, Waiting::Answer { again: None, .. }));
+        self.reviving = true;
+        self.tell(EventKind::PagerRestarted);
+        self.flush();
+    }
+
+    /// True if the object was shut down, and nobody waits for the end of that any more.
+    fn is_over(&self) -> bool {
+        let shuts_down = |waiting: &Waiting| match waiting {
+            Waiting::Answer { again, .. } => again
+                .as_ref()
+                .is_some_and(|again| matches!(again.event, Event::Shutdown { .. })),
+            Waiting::Farewell(_) => true,
+            Waiting::Copied(_) | Waiting::Mapped(_) => false,
+        };
+        self.parts.engine.object().state() == ObjectState::ShutDown && !self.waiting.values().any(shuts_down)
+    }
+
+    /// Makes the requests that were under way of the new core, once it has heard of its kernel: before that
+    /// it would find nothing to write, and nothing to wait for.
+    pub(super) fn ask_again(&mut self) {
+        if !self.reviving || self.parts.engine.awaits_init() {
+            return;
+        }
+        self.reviving = false;
         let requested = |(token, waiting): (&RequestToken, &Waiting)| match waiting {
             Waiting::Answer { again, .. } => again.clone().map(|again| (*token, again)),
             Waiting::Copied(_) | Waiting::Mapped(_) | Waiting::Farewell(_) => None,
         };
-        let again: Vec<(RequestToken, Again)> = self.waiting.iter().filter_map(requested).collect();
+        let mut again: Vec<(RequestToken, Again)> = self.waiting.iter().filter_map(requested).collect();
+        again.sort_unstable_by_key(|(token, _)| *token);
         for (token, again) in again {
             self.turn(|engine| again.ask(engine, token));
         }
@@ -151,7 +178,6 @@ impl PagerWork {
                 .retain(|_, waiting| !matches!(waiting, Waiting::Farewell(_)));
             self.farewell();
         }
-        self.tell(EventKind::PagerRestarted);
         self.serve_kept();
     }
 

@@ -386,7 +386,7 @@ impl Kernel for LinuxObject {
         self.fill_holes();
     }
 
-    fn reissue(&mut self) {
-        self.say_again();
+    fn reissue(&mut self) -> bool {
+        self.say_again()
     }
 }

@@ -10,7 +10,7 @@ use crate::object::{PageIndex, PageRange, PortName};
 
 impl LinuxObject {
     /// As [`Kernel::reissue`](crate::mach::Kernel::reissue).
-    pub(super) fn say_again(&mut self) {
+    pub(super) fn say_again(&mut self) -> bool {
         // Pages that travel with their message are nowhere else.
         let carried: Vec<_> = self.out.drain(..).filter(carries_pages).collect();
         self.timer = None;
@@ -18,7 +18,8 @@ impl LinuxObject {
         self.copies.iter_mut().for_each(PrivateCopy::unwatch);
         let used = matches!(self.phase, Phase::Initialising | Phase::Ready);
         let owes = self.table.away() > 0 || !carried.is_empty();
-        if self.phase != Phase::Destroyed && (used || owes) {
+        let again = self.phase != Phase::Destroyed && (used || owes);
+        if again {
             self.phase = Phase::Idle;
             self.ensure_init();
             for upcall in carried {
@@ -33,6 +34,7 @@ impl LinuxObject {
             }
         }
         self.share.wake();
+        again
     }
 
     /// Pages of which a copy was kept, and precious ones, are dirty again if the store may lack them.

@@ -78,8 +78,8 @@ impl Kernel for SimObject {
         }
     }
 
-    fn reissue(&mut self) {
-        self.host.with(|machine| machine.reissue(self.id));
+    fn reissue(&mut self) -> bool {
+        self.host.with(|machine| machine.reissue(self.id))
     }
 }
 

@@ -11,19 +11,16 @@ use crate::object::{PageIndex, PageRange, PortName, Prot};
 
 impl Machine {
     /// As [`Kernel::reissue`](crate::mach::Kernel::reissue).
-    pub(super) fn reissue(&mut self, id: u64) {
+    pub(super) fn reissue(&mut self, id: u64) -> bool {
         let ports = (PortName(self.fresh()), PortName(self.fresh()));
-        let Some(object) = self.objects.get_mut(&id) else {
-            return;
-        };
-        if object.stage != Stage::Orphaned {
-            object.reissue(ports);
-        }
+        let object = self.objects.get_mut(&id);
+        let object = object.filter(|object| object.stage != Stage::Orphaned);
+        object.is_some_and(|object| object.reissue(ports))
     }
 }
 
 impl Object {
-    fn reissue(&mut self, ports: (PortName, PortName)) {
+    fn reissue(&mut self, ports: (PortName, PortName)) -> bool {
         self.waker = None;
         let queued = std::mem::take(&mut self.upcalls);
         let used = matches!(self.stage, Stage::Initialised | Stage::Ready);
@@ -33,7 +30,8 @@ impl Object {
             .pages
             .values()
             .any(|page| matches!(page.state, PageState::Lent { .. }));
-        if used || lent || !carried.is_empty() {
+        let again = used || lent || !carried.is_empty();
+        if again {
             self.begin_again(ports, carried);
             if !used {
                 self.end_again();
@@ -42,6 +40,7 @@ impl Object {
         if no_senders {
             self.send(Upcall::NoSenders);
         }
+        again
     }
 
     fn begin_again(&mut self, (control, name): (PortName, PortName), carried: Vec<Upcall>) {
