@@ -110,7 +110,8 @@ pub enum ShutdownError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// These pages could not be written; their contents are in here, and the caller's now: to be
-    /// written again, saved elsewhere, or given up by dropping them.
+    /// written again, saved elsewhere, or given up by dropping them. Where a write hung, its call may
+    /// still store the same contents when it returns ([`EventKind::LateResult`](crate::EventKind)).
     #[error("{} ranges of pages could not be written; they are in this error, to be saved elsewhere", .0.len())]
     Pages(Vec<UnsavedPages>),
     /// The pages are written, but the store could not make them durable.

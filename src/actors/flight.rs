@@ -73,6 +73,8 @@ pub(crate) struct Overdue {
     pub(crate) range: PageRange,
     /// A worker is stuck in it.
     pub(crate) occupies_worker: bool,
+    /// The pages that it may still read in order to write them.
+    pub(crate) pins: Option<PageRange>,
     /// What happens instead.
     pub(crate) instead: Instead,
 }
@@ -99,6 +101,13 @@ pub(crate) struct Stuck {
     pub(crate) stood_in: bool,
 }
 
+impl Stuck {
+    /// The pages whose memory it may still read.
+    pub(crate) fn pins(self) -> Option<PageRange> {
+        self.writes.then_some(self.range)
+    }
+}
+
 /// What the death of a worker means.
 #[derive(Debug)]
 pub(crate) struct Lost {
@@ -106,6 +115,8 @@ pub(crate) struct Lost {
     pub(crate) instead: Option<Instead>,
     /// Another worker was started in its place before.
     pub(crate) stood_in: bool,
+    /// The pages that were pinned for it.
+    pub(crate) pinned: Option<PageRange>,
 }
 
 #[derive(Debug)]
@@ -260,6 +271,7 @@ impl Flight {
         overdue.extend(blocked.map(|blocked| Overdue {
             range: blocked.job.range(),
             occupies_worker: false,
+            pins: None,
             instead: Instead::Deliver(blocked.job.failed(PageError::Io)),
         }));
         overdue
@@ -272,6 +284,7 @@ impl Flight {
             return Lost {
                 instead: None,
                 stood_in: stuck.stood_in,
+                pinned: stuck.pins(),
             };
         }
         let instead = self.give_up(id, policy).map(|overdue| overdue.instead);
@@ -279,6 +292,7 @@ impl Flight {
         Lost {
             instead,
             stood_in: false,
+            pinned: None,
         }
     }
 
@@ -291,8 +305,9 @@ impl Flight {
         } = self.flying.remove(&id)?;
         let range = job.range();
         let occupies_worker = !ticket.cancel();
+        let stuck = stuck(&job, true);
         if occupies_worker {
-            self.stuck.insert(id, stuck(&job, true));
+            self.stuck.insert(id, stuck);
         }
         let again = matches!(job, Job::Read { .. }) && attempts < policy.read_attempts.max(2);
         let instead = if again && occupies_worker {
@@ -303,19 +318,25 @@ impl Flight {
         Some(Overdue {
             range,
             occupies_worker,
+            pins: stuck.pins().filter(|_| occupies_worker),
             instead,
         })
     }
 
-    /// Forgets all attempts: whoever asked for them is gone. Writes stay noted until they return.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets all attempts: whoever asked for them is gone. Writes stay noted until they return; the pages
+    /// that they may still read are to be pinned.
+    pub(crate) fn forget(&mut self) -> Vec<PageRange> {
+        let mut pins = Vec::new();
         for (id, flying) in std::mem::take(&mut self.flying) {
             if !flying.ticket.cancel() {
-                self.stuck.insert(id, stuck(&flying.job, false));
+                let stuck = stuck(&flying.job, false);
+                pins.extend(stuck.pins());
+                self.stuck.insert(id, stuck);
             }
         }
         self.delayed.clear();
         self.blocked.clear();
+        pins
     }
 
     /// When something is due next.

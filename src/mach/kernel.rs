@@ -57,6 +57,13 @@ pub trait Kernel: Send {
     /// The write is over, well or not: writers may go on.
     fn write_ended(&mut self, _data: &PageData, _range: PageRange) {}
 
+    /// A write of these pages was given up, but its call may still read them: their memory must stay what
+    /// it is, or hold a newer version of the pages, until they are unpinned as often as they were pinned.
+    fn pin(&mut self, _range: PageRange) {}
+
+    /// That call has returned.
+    fn unpin(&mut self, _range: PageRange) {}
+
     /// Returned pages are needed no more (`vm_deallocate`).
     fn release(&mut self, _data: &PageData, _range: PageRange) {}
 

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use actor_pager::backend::{CallKind, Fault};
-use actor_pager::error::{CopyError, SyncError};
+use actor_pager::backend::{CallKind, Fault, FaultControl};
+use actor_pager::error::{CopyError, ShutdownError, SyncError};
 use actor_pager::object::{PageError, PageIndex};
-use actor_pager::{EventKind, FailurePolicy, Wait};
+use actor_pager::{Bucket, EventKind, FailurePolicy, Pager, Wait};
 
 use crate::support::*;
 
@@ -73,6 +73,55 @@ pub(crate) fn a_late_write_never_overwrites_newer_data(machine: &Machine) {
     assert_eq!(stored(&pager, 1), all(0xB2));
     failed(pager.sync_blocking(Wait::Yes));
     assert_eq!(failed(pager.sync_blocking(Wait::Yes)), []);
+}
+
+/// A pager with a write of page 1 that hangs, its pages unsaved.
+fn hanging_write(bucket: &Bucket) -> (Pager<Store>, FaultControl) {
+    let once = FailurePolicy {
+        deadline: Duration::from_millis(500),
+        ..never_by_itself()
+    };
+    let (pager, control) = pager(bucket, once);
+    fill(&pager, 1, 0xA1);
+    control.fail_next(CallKind::Write, page(1), Fault::Hang);
+    assert_eq!(
+        failed(pager.sync_blocking(Wait::Yes)),
+        [(PageIndex(1), PageError::Io)]
+    );
+    assert!(control.wait_hanging(1, LONG));
+    (pager, control)
+}
+
+fn is_late(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::LateResult { .. })
+}
+
+pub(crate) fn a_late_write_of_flushed_pages_stores_what_it_was_given(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    let (pager, control) = hanging_write(&bucket);
+    pager.flush_range_blocking(PAGE..2 * PAGE, Wait::Yes).unwrap();
+    control.release_hangs();
+    wait_for(&mut events, is_late);
+    assert_eq!(stored(&pager, 1), all(0xA1));
+    assert_eq!(load(&pager, 1), all(0xA1));
+    fill(&pager, 1, 0xB2);
+    pager.sync_blocking(Wait::Yes).unwrap();
+    assert_eq!(stored(&pager, 1), all(0xB2));
+}
+
+pub(crate) fn a_late_write_of_pages_handed_back_stores_what_it_was_given(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    let (pager, control) = hanging_write(&bucket);
+    let Err(ShutdownError::Pages(unsaved)) = pager.shutdown_blocking() else {
+        panic!("the page could not be written");
+    };
+    assert_eq!(unsaved.len(), 1);
+    assert_eq!(Bytes(unsaved[0].bytes.clone()), all(0xA1));
+    control.release_hangs();
+    wait_for(&mut events, is_late);
+    assert_eq!(stored(&pager, 1), all(0xA1));
 }
 
 pub(crate) fn a_sync_that_never_returns_is_an_error(machine: &Machine) {

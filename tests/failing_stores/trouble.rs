@@ -130,6 +130,18 @@ impl Kernel for Troubled {
         self.inner.release(data, range);
     }
 
+    fn pin(&mut self, range: PageRange) {
+        self.inner.pin(range);
+    }
+
+    fn unpin(&mut self, range: PageRange) {
+        self.inner.unpin(range);
+    }
+
+    fn settle(&mut self) {
+        self.inner.settle();
+    }
+
     fn reissue(&mut self) -> bool {
         self.inner.reissue()
     }

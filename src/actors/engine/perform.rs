@@ -147,10 +147,12 @@ impl Engine {
 
     pub(super) fn write(&mut self, op: OpId, range: PageRange, data: DataId) {
         let Some(run) = self.held.get(data).cloned() else {
+            // Nothing is clean that was not written.
+            tracing::error!(?range, "pages to be written are not there");
             return self.events.push_back(Event::PagesWritten {
                 op,
-                written: range.len(),
-                error: None,
+                written: 0,
+                error: Some(PageError::Io),
             });
         };
         if let PageMemory::Returned(memory) = run.memory() {

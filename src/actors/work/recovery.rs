@@ -27,6 +27,9 @@ impl PagerWork {
                 self.parts.supervisor.do_send(Report::WorkerStuck);
             }
             self.report_failure();
+            if let Some(pages) = overdue.pins {
+                self.parts.engine.kernel().pin(pages);
+            }
             self.go_on(overdue.instead);
         }
         for (job, attempts) in self.flight.due(now) {
@@ -47,7 +50,12 @@ impl PagerWork {
     }
 
     pub(super) fn worker_died(&mut self, id: JobId) {
-        let Lost { instead, stood_in } = self.flight.lost(id, &self.parts.policy);
+        let Lost {
+            instead,
+            stood_in,
+            pinned,
+        } = self.flight.lost(id, &self.parts.policy);
+        self.unpin(pinned);
         self.parts.supervisor.do_send(Report::WorkerDied { stood_in });
         self.tell(EventKind::WorkerDied);
         if let Some(instead) = instead {
@@ -58,7 +66,15 @@ impl PagerWork {
         self.retry_now();
     }
 
+    /// A call that was given up has ended: it reads nothing any more.
+    fn unpin(&mut self, pages: Option<PageRange>) {
+        if let Some(pages) = pages {
+            self.parts.engine.kernel().unpin(pages);
+        }
+    }
+
     pub(super) fn landed_late(&mut self, stuck: Stuck) {
+        self.unpin(stuck.pins());
         if stuck.stood_in {
             self.parts.supervisor.do_send(Report::WorkerBack);
         }
@@ -128,7 +144,9 @@ impl PagerWork {
             Condition::Stunned => self.condition = Condition::Well,
             Condition::Well | Condition::Quarantined => {}
         }
-        self.flight.forget();
+        for pages in self.flight.forget() {
+            self.parts.engine.kernel().pin(pages);
+        }
         self.restarting = None;
         self.choose_reads();
         self.results.clear();

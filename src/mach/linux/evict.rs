@@ -239,6 +239,9 @@ impl LinuxObject {
     }
 
     fn add_hole(&mut self, page: PageIndex) {
+        if self.pins.hold(page) {
+            return self.pins.put_off(page);
+        }
         match self.holes.last_mut() {
             Some(last) if last.end() == page => *last = PageRange::new(last.start(), page.next()),
             Some(_) | None => self.holes.push(PageRange::single(page)),

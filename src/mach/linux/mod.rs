@@ -61,6 +61,7 @@ mod messages;
 mod object;
 mod page_table;
 mod pagemap;
+mod pins;
 mod poison;
 mod probe;
 mod reissue;

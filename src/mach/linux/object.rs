@@ -14,6 +14,7 @@ use super::host::Shared;
 use super::inherit::RemoteClients;
 use super::memory::Memory;
 use super::page_table::PageTable;
+use super::pins::Pins;
 use super::poison::Poisons;
 use super::space::Place;
 use super::spaces::Spaces;
@@ -49,6 +50,8 @@ pub(super) struct LinuxObject {
     pub(super) copies: Vec<PrivateCopy>,
     /// Errors for the next touch.
     pub(super) errors: HashMap<PageIndex, PageError>,
+    /// Pages whose memory a call of the store may still read.
+    pub(super) pins: Pins,
     /// Pages given up, to be freed together.
     pub(super) holes: Vec<PageRange>,
     pub(super) out: VecDeque<Upcall>,
@@ -118,6 +121,7 @@ impl LinuxObject {
             poisons: Poisons::default(),
             copies: Vec::new(),
             errors: HashMap::new(),
+            pins: Pins::default(),
             holes: Vec::new(),
             out: VecDeque::new(),
             size: spec.page_size,
@@ -380,6 +384,14 @@ impl Kernel for LinuxObject {
         if matches!(data, PageData::Cached { .. }) {
             self.take_back(range);
         }
+    }
+
+    fn pin(&mut self, range: PageRange) {
+        self.pin(range);
+    }
+
+    fn unpin(&mut self, range: PageRange) {
+        self.unpin(range);
     }
 
     fn settle(&mut self) {

@@ -80,9 +80,9 @@ impl LinuxObject {
         let mut result = self.set_marker(place, range);
         if matches!(result, Err((_, Stop::Present))) {
             // The marker of a protection is in the way, or the page itself, which a lock keeps from
-            // being written.
-            let _ = self.spaces.unprotect(place, range, false);
+            // being written. It is unmapped first: nobody may write to it in between.
             self.forget_mapped(place, page);
+            let _ = self.spaces.unprotect(place, range, false);
             result = self.set_marker(place, range);
         }
         if result.is_err() {
@@ -123,7 +123,7 @@ impl LinuxObject {
 
     /// Takes a page out of every mapping of every process, by freeing it and making it anew.
     fn remake(&mut self, page: PageIndex) {
-        if !self.table.has(page, RESIDENT) || self.table.has(page, LENT) {
+        if !self.table.has(page, RESIDENT) || self.table.has(page, LENT) || self.pins.hold(page) {
             return;
         }
         if self.memory.is_shared() {
