@@ -436,3 +436,29 @@ fn the_bound_holds_as_seen_from_proc() {
         assert!(byte == page as u8 || byte == pattern(page * PAGE));
     }
 }
+
+#[test]
+fn a_child_does_not_keep_what_its_parent_has_closed() {
+    let Some(host) = forking_host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 4 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    let child = in_child(|| {
+        // SAFETY: only waits; nobody hangs longer than that if a descriptor was kept.
+        unsafe { libc::sleep(20) };
+        9
+    });
+    // The mapping stays, and nobody serves it any more.
+    drop(pager);
+    assert_eq!(exit_code(in_child(|| 3)), 3);
+    host.unmap_orphan(&mapping);
+    // SAFETY: a child of this process that nobody has waited for yet.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    assert_eq!(
+        exit_code(child),
+        1000 + libc::SIGKILL,
+        "a fork had to wait for the child"
+    );
+}

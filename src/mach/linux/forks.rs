@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use super::budget::ObjectShare;
+use super::descriptors::{self, Change};
 use super::message::{BATCH, Batch, Message};
 use super::uffd::Uffd;
 
@@ -58,10 +59,19 @@ fn key(uffd: &Uffd) -> usize {
 
 fn start() -> io::Result<Watcher> {
     let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
-    BELL.store(std::os::fd::AsRawFd::as_raw_fd(&bell), SeqCst);
+    let number = std::os::fd::AsRawFd::as_raw_fd(&bell);
+    let (ready, begun) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("actor-pager-forks".to_owned())
-        .spawn(move || watch(&bell))?;
+        .spawn(move || {
+            // Nobody listens any more where the hooks cannot be installed.
+            let _ = ready.send(());
+            drop(ready);
+            watch(&bell);
+        })?;
+    // A thread that begins allocates: it must have done so before it is needed.
+    begun.recv().map_err(|_| io::ErrorKind::Other)?;
+    BELL.store(number, SeqCst);
     hooks::install()?;
     Ok(Watcher {
         watched: Mutex::default(),
@@ -111,6 +121,19 @@ pub(super) fn pending() -> bool {
 
 fn fork_under_way() -> bool {
     FORKS.load(SeqCst) > 0
+}
+
+fn pause() {
+    let pause = Timespec {
+        tv_sec: 0,
+        tv_nsec: PAUSE.as_nanos() as _,
+    };
+    let _ = rustix::thread::nanosleep(&pause);
+}
+
+/// No fork begins while a userfaultfd comes or goes.
+pub(super) fn change() -> Change {
+    Change::begin(fork_under_way, pause)
 }
 
 /// Reads the messages of every userfaultfd of the process on behalf of their pagers.
@@ -175,7 +198,26 @@ impl Watcher {
         drop(list);
         drop(gone);
         // Nobody asks any more for what was kept of it.
+        while let Some(child) = self.orphan(key(uffd)) {
+            drop(Uffd::of_child(child));
+        }
         self.keep_where(|owner, _| owner != key(uffd));
+    }
+
+    /// A child's descriptor that was kept for an owner who is gone; it is taken out.
+    fn orphan(&self, gone: usize) -> Option<RawFd> {
+        let mut orphan = None;
+        self.keep_where(|owner, message| {
+            if let Message::Fork(fd) = message
+                && owner == gone
+                && orphan.is_none()
+            {
+                orphan = Some(fd);
+                return false;
+            }
+            true
+        });
+        orphan
     }
 
     fn keep_where(&self, mut keep: impl FnMut(usize, Message) -> bool) {
@@ -234,10 +276,6 @@ impl Watcher {
 }
 
 fn watch(bell: &OwnedFd) {
-    let pause = Timespec {
-        tv_sec: 0,
-        tv_nsec: PAUSE.as_nanos() as _,
-    };
     let mut rings = [0; 8];
     loop {
         // An interrupted read is as good as a ring: there is nothing to do then.
@@ -246,17 +284,21 @@ fn watch(bell: &OwnedFd) {
             if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
                 watcher.keep_all(fork_under_way);
             }
-            let _ = rustix::thread::nanosleep(&pause);
+            pause();
         }
     }
 }
 
 /// What the C library calls around a fork.
 mod hooks {
-    use super::{BELL, FORKS, SeqCst, WATCHER};
     use std::ffi::c_int;
     use std::io;
-    use std::os::fd::BorrowedFd;
+    use std::mem::ManuallyDrop;
+    use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+    use rustix::io::DupFlags;
+
+    use super::{BELL, FORKS, SeqCst, WATCHER, descriptors, pause};
 
     unsafe extern "C" {
         fn pthread_atfork(
@@ -275,6 +317,9 @@ mod hooks {
         // SAFETY: the watching thread never ends and keeps the descriptor open for ever.
         let bell = unsafe { BorrowedFd::borrow_raw(bell) };
         let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+        while descriptors::are_changing() {
+            pause();
+        }
     }
 
     extern "C" fn parent() {
@@ -290,12 +335,26 @@ mod hooks {
     extern "C" fn child() {
         // The watching thread is not in the child, and its locks may be held for ever there. The child's
         // own forks are the business of this process, its parent.
-        BELL.store(-1, SeqCst);
+        let bell = BELL.swap(-1, SeqCst);
         FORKS.store(0, SeqCst);
+        descriptors::take_all(|fd| give_up(fd, bell));
+    }
+
+    /// Puts the bell, which nobody listens to here, in the place of a userfaultfd: the number stays taken.
+    fn give_up(fd: RawFd, bell: RawFd) {
+        if bell < 0 {
+            return;
+        }
+        // SAFETY: the bell is open in the parent for ever, and so here.
+        let bell = unsafe { BorrowedFd::borrow_raw(bell) };
+        // SAFETY: the number is that of a descriptor of this library, which is open and which nothing in a
+        // child uses; the value is not dropped, so that whoever owns the number goes on owning it.
+        let mut copy = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        let _ = rustix::io::dup3(bell, &mut copy, DupFlags::CLOEXEC);
     }
 
     pub(super) fn install() -> io::Result<()> {
-        // SAFETY: the functions live for ever, and only touch atomics and one descriptor.
+        // SAFETY: the functions live for ever, and only touch atomics and descriptors.
         match unsafe { pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
             0 => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, RawFd};
 use linux_raw_sys::general as raw;
 use rustix::io::Errno;
 
+use super::descriptors;
+
 /// Messages taken by one read.
 pub(super) const BATCH: usize = 64;
 
@@ -46,6 +48,7 @@ impl Message {
             raw::UFFD_EVENT_FORK => {
                 // SAFETY: as above.
                 let fork = unsafe { arg.fork };
+                descriptors::note(fork.ufd as RawFd);
                 Self::Fork(fork.ufd as RawFd)
             }
             raw::UFFD_EVENT_REMAP => {

@@ -11,7 +11,7 @@
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
 //! | `budget` | the bound, shared by the objects of a host |
 //! | `reissue` | says everything again to a pager that knows nothing |
-//! | `forks` | who reads messages while a thread forks |
+//! | `forks`, `descriptors` | who reads messages while a thread forks; what children must not inherit |
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
 //! | `uffd`, `message`, `view`, `memory`, `journal`, `forks`, `pagemap` | the only files that say `unsafe` |
 //! | `probe` | what the machine can do |
@@ -46,6 +46,7 @@ mod budget;
 mod client;
 mod copies;
 mod copy;
+mod descriptors;
 mod end;
 mod evict;
 mod faults;

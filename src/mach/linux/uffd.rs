@@ -11,6 +11,9 @@ use rustix::mm::UserfaultfdFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptors::{self, Change};
+use super::forks;
+
 /// `_IO(0xAA, 0)` on `/dev/userfaultfd`.
 const NEW: Opcode = opcode::none(raw::UFFDIO as u8, 0);
 const API: Opcode = opcode::read_write::<raw::uffdio_api>(raw::UFFDIO as u8, raw::_UFFDIO_API as u8);
@@ -93,6 +96,15 @@ impl Progress {
 pub(super) struct Uffd {
     fd: OwnedFd,
     reader: Mutex<()>,
+    /// While the descriptor is being closed; dropped after it.
+    closing: Option<Change>,
+}
+
+impl Drop for Uffd {
+    fn drop(&mut self) {
+        self.closing = Some(forks::change());
+        descriptors::forget(self.fd.as_raw_fd());
+    }
 }
 
 impl AsRawFd for Uffd {
@@ -116,8 +128,12 @@ fn range(start: usize, len: usize) -> raw::uffdio_range {
 
 impl Uffd {
     fn of(fd: OwnedFd) -> Self {
-        let reader = Mutex::new(());
-        Self { fd, reader }
+        descriptors::note(fd.as_raw_fd());
+        Self {
+            fd,
+            reader: Mutex::new(()),
+            closing: None,
+        }
     }
 
     /// Keeps others from reading messages, so that their order is kept.
@@ -131,6 +147,7 @@ impl Uffd {
         if user_mode_only {
             flags |= UserfaultfdFlags::from_bits_retain(raw::UFFD_USER_MODE_ONLY);
         }
+        let _change = forks::change();
         // SAFETY: no memory is registered yet; what the descriptor may do is bounded by this type.
         Ok(Self::of(unsafe { rustix::mm::userfaultfd(flags) }?))
     }
@@ -140,6 +157,7 @@ impl Uffd {
         let mode = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         let device = rustix::fs::open("/dev/userfaultfd", mode, rustix::fs::Mode::empty())?;
         let flags = (UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK).bits();
+        let _change = forks::change();
         // SAFETY: the argument is a set of flags, passed by value, as this ioctl wants it; the result is
         // a new descriptor that nobody else owns.
         unsafe {
