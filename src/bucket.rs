@@ -185,6 +185,7 @@ impl Bucket {
             length: extent,
             page_size: options.page_size,
             notify_on_evict: options.notify_on_evict,
+            memory_deadline: options.policy.memory_deadline,
         })?;
         let object = MemoryObject::new(ObjectOptions {
             notify_on_evict: options.notify_on_evict,

@@ -53,6 +53,7 @@ pub mod takeover;
 pub use actors::engine::{BackPressure, UnsavedLimit, UnsavedPages};
 pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};
 pub use bucket::{Bucket, BucketBuilder};
+pub use mach::KernelNews;
 pub use mach::stream::Advice;
 pub use mapping::{Mapping, Protection};
 pub use pager::{AnyPager, Pager, PagerOptions, Wait, WeakPager};

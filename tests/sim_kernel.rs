@@ -22,6 +22,7 @@ fn spec() -> ObjectSpec {
         length: 64 * PAGE,
         page_size: PageSize::KIB_4,
         notify_on_evict: false,
+        memory_deadline: std::time::Duration::from_secs(60),
     }
 }
 

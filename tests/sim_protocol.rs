@@ -19,6 +19,7 @@ fn ready() -> (SimObject, SimClient, SimMapping, PortName) {
         length: 8 * PAGE,
         page_size: PageSize::KIB_4,
         notify_on_evict: false,
+        memory_deadline: std::time::Duration::from_secs(60),
     };
     let mut object = SimHost::new(SimOptions::default()).create(spec);
     let client = object.client();

@@ -154,6 +154,7 @@ impl World {
             length: u64::MAX,
             page_size: PageSize::KIB_4,
             notify_on_evict: false,
+            memory_deadline: std::time::Duration::from_secs(60),
         };
         let pager = self.host.create(spec);
         self.adopt(pager, label)

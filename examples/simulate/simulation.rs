@@ -105,6 +105,7 @@ impl Simulation {
             length,
             page_size,
             notify_on_evict,
+            memory_deadline: std::time::Duration::from_secs(60),
         });
         let mut options = ObjectOptions::new(page_size);
         options.may_cache = rng.chance(30);

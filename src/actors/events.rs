@@ -4,6 +4,7 @@ use tokio::sync::broadcast;
 
 use super::local::block_on;
 use super::registry::PagerId;
+use crate::mach::KernelNews;
 use crate::object::{PageError, PageRange};
 
 /// How many events a subscriber may lag behind before the oldest are lost to it.
@@ -58,6 +59,8 @@ pub enum EventKind {
     Quarantined,
     /// The pager uses its store again.
     Revived,
+    /// What the kernel has to say, beside the protocol.
+    Kernel(KernelNews),
     /// The pager has ended.
     Ended,
 }

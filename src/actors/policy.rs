@@ -59,6 +59,9 @@ pub struct FailurePolicy {
     /// then answered with EIO; a write that takes longer counts as failed, and its pages are not
     /// written again before the call has returned, so that it cannot overwrite newer data.
     pub deadline: Duration,
+    /// How long a thread waits for memory for its page, where the system has none, before it gets EIO.
+    /// Meanwhile pages are given up, and nothing is lost.
+    pub memory_deadline: Duration,
     /// How many panics, overdue calls and restarts are taken before the pager is quarantined.
     pub intensity: Intensity,
     /// How long the supervisor waits before it has a broken store made anew.
@@ -83,6 +86,7 @@ impl Default for FailurePolicy {
             read_backoff: short,
             write_backoff: long,
             deadline: Duration::from_secs(30),
+            memory_deadline: Duration::from_secs(30),
             intensity: Intensity {
                 failures: 10,
                 period: Duration::from_secs(10),

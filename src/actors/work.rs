@@ -259,6 +259,9 @@ impl PagerWork {
         while let Some(text) = self.parts.engine.next_panic() {
             self.backend_panicked(text);
         }
+        while let Some(news) = self.parts.engine.kernel_news() {
+            self.parts.events.tell(self.parts.id, EventKind::Kernel(news));
+        }
         while let Some(output) = self.parts.engine.next_output() {
             match output {
                 Output::Job(job) => self.launch(job, 0),

@@ -1,6 +1,7 @@
 //! The seam to whatever plays the kernel: one trait for the protocol, one for the clients' side.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::copies::CopyClient;
 use super::message::{Call, PageData, Upcall};
@@ -19,6 +20,22 @@ pub struct ObjectSpec {
     pub page_size: PageSize,
     /// Give every clean page back, too, so that evictions can be told (`notify_on_evict`).
     pub notify_on_evict: bool,
+    /// How long a thread waits for memory for its page, where the system has none, before it gets EIO.
+    pub memory_deadline: Duration,
+}
+
+/// What a kernel has to tell people, beside the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelNews {
+    /// The system has no memory for pages: some are given up, and whoever needs one waits meanwhile.
+    MemoryShort,
+    /// Memory was not refused for a while.
+    MemoryBack,
+    /// The keeper of the object is gone: nobody can take over if this process dies.
+    KeeperGone,
+    /// A keeper keeps the object again.
+    KeeperBack,
 }
 
 /// A kernel that objects can be made in; one per bucket, shared by its threads.
@@ -70,6 +87,11 @@ pub trait Kernel: Send {
     /// A turn of the pager is over, and those who waited are about to be told: what was put off so as to
     /// be done together is done now.
     fn settle(&mut self) {}
+
+    /// What people should hear, if there is anything new.
+    fn take_news(&mut self) -> Option<KernelNews> {
+        None
+    }
 
     /// A pager that knows nothing takes the place of the one before: says everything again.
     ///

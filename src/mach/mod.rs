@@ -12,7 +12,8 @@ pub mod stream;
 
 pub use copies::CopyClient;
 pub use kernel::{
-    Client, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, RawMapping, Residency, Touch,
+    Client, Kernel, KernelError, KernelHost, KernelNews, ObjectKernel, ObjectSpec, RawMapping, Residency,
+    Touch,
 };
 pub use message::{Call, PageData, PageMemory, PageSlice, Upcall};
 pub use stats::{LatencySnapshot, Stats, StatsSnapshot};

@@ -68,6 +68,8 @@ counters! {
     evicted_dirty,
     /// Times that a fault had to wait for a frame.
     frame_waits,
+    /// Times that the system had no memory for pages.
+    memory_refused,
     /// Error markers set.
     poisons,
     /// Error markers dropped again.

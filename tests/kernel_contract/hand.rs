@@ -28,6 +28,7 @@ impl Hand {
             length: PAGES * PAGE,
             page_size: PageSize::KIB_4,
             notify_on_evict: false,
+            memory_deadline: std::time::Duration::from_secs(60),
         };
         let kernel = host.create_object(spec).unwrap();
         let mut hand = Self {

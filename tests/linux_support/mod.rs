@@ -251,6 +251,7 @@ pub(crate) fn spec(length: u64, page_size: PageSize) -> ObjectSpec {
         length,
         page_size,
         notify_on_evict: false,
+        memory_deadline: std::time::Duration::from_secs(60),
     }
 }
 

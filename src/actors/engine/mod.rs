@@ -26,7 +26,7 @@ pub use job::{Job, JobDone, JobReport};
 
 use crate::backend::{Backend, PageBuffer, PageOutcome};
 use crate::error::MapError;
-use crate::mach::{ObjectKernel, RawMapping, Upcall};
+use crate::mach::{KernelNews, ObjectKernel, RawMapping, Upcall};
 use crate::object::{
     Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageIndex, PageRange, PageSize, Refusal,
     RequestToken,
@@ -303,6 +303,11 @@ impl Engine {
     /// said otherwise they are.
     pub fn set_inline_reads(&mut self, inline: bool) {
         self.inline_reads = inline;
+    }
+
+    /// What the kernel has to tell people, oldest first.
+    pub fn kernel_news(&mut self) -> Option<KernelNews> {
+        self.kernel.take_news()
     }
 
     /// What a panic of the store said that was asked in passing, oldest first.

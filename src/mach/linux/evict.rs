@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::kill_point;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
+use crate::mach::eviction::{EvictionPolicy, S3Fifo};
 use crate::object::{PageIndex, PageRange};
 
 /// Pages that are given up together, at least.
-const BATCH: u64 = 32;
+pub(super) const BATCH: u64 = 32;
 /// Frames after which an object lets the next in the line go first.
 const QUANTUM: u64 = 64;
 /// When to look again for frames, should nobody call.
@@ -41,6 +42,9 @@ impl LinuxObject {
     /// Reserves a frame for a page that nobody waits for yet: others may be evicted, but not waited for.
     pub(super) fn spare_frame(&mut self) -> bool {
         let bytes = self.size.bytes();
+        if self.shortage.is_stuck() {
+            return false;
+        }
         if self.host.budget.reserve(&self.share, bytes) {
             return true;
         }
@@ -82,6 +86,7 @@ impl LinuxObject {
 
     /// Gives pages up: clean ones at once, dirty ones by handing them back first.
     pub(super) fn evict(&mut self, pages: u64) {
+        self.ensure_policy();
         let mut victims = std::mem::take(&mut self.scratch.victims);
         victims.clear();
         self.choose(pages as usize, &mut victims);
@@ -98,6 +103,21 @@ impl LinuxObject {
         }
         self.scratch.victims = victims;
         self.fill_holes();
+    }
+
+    /// Without a bound nobody kept account of the pages until some had to go.
+    fn ensure_policy(&mut self) {
+        if self.policy.is_some() {
+            return;
+        }
+        let mut policy = S3Fifo::default();
+        let mut rest = self.pages;
+        let kind = |bits: u8| (bits & RESIDENT != 0).then_some(());
+        while let Some((run, ())) = self.table.first_run(rest, LONGEST_RUN, kind) {
+            rest = PageRange::new(run.end(), rest.end());
+            run.iter().for_each(|page| policy.inserted(page));
+        }
+        self.policy = Some(Box::new(policy));
     }
 
     fn choose(&mut self, pages: usize, victims: &mut Vec<PageIndex>) {

@@ -127,7 +127,12 @@ impl LinuxObject {
         match stop {
             Stop::Hole => return false,
             Stop::Present => self.map_rest(place, page, write),
-            Stop::NoMemory | Stop::Retry | Stop::Other(_) => self.spaces.wake(place, PageRange::single(page)),
+            Stop::NoMemory => {
+                // There is no memory for the page tables.
+                self.want(page, Wait::at(place, write, Instant::now()));
+                self.run_short();
+            }
+            Stop::Retry | Stop::Other(_) => self.spaces.wake(place, PageRange::single(page)),
             Stop::Unmapped | Stop::ProcessGone => {}
         }
         true
@@ -208,6 +213,9 @@ impl LinuxObject {
             return;
         }
         while let Some(page) = self.waits.queued() {
+            if !self.shortage.may_try() {
+                break;
+            }
             if self.table.has(page, RESIDENT) {
                 self.serve(page); // It came back while it stood in the line.
             } else if !self.ask_for(page) {

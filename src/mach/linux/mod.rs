@@ -9,7 +9,7 @@
 //! | `copies`, `copy` | private copies, on write or at once |
 //! | `page_table`, `waits` | what is known of each page; who waits for it |
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
-//! | `budget` | the bound, shared by the objects of a host |
+//! | `budget`, `shortage` | the bound, shared by the objects of a host; what happens when the system has less |
 //! | `reissue` | says everything again to a pager that knows nothing |
 //! | `forks`, `descriptors` | who reads messages while a thread forks; what children must not inherit |
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
@@ -43,6 +43,7 @@
 
 mod attachment;
 mod budget;
+mod calls;
 mod client;
 mod copies;
 mod copy;
@@ -68,6 +69,7 @@ mod probe;
 mod reissue;
 mod replace;
 mod returns;
+mod shortage;
 mod space;
 mod spaces;
 mod supply;

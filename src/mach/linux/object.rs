@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 
 use tokio::time::Sleep;
@@ -16,13 +16,14 @@ use super::memory::Memory;
 use super::page_table::PageTable;
 use super::pins::Pins;
 use super::poison::Poisons;
+use super::shortage::Shortage;
 use super::space::Place;
 use super::spaces::Spaces;
 use super::tracking::Asking;
 use super::waits::{PageMap, Waits};
 use crate::mach::eviction::EvictionPolicy;
-use crate::mach::kernel::{Kernel, KernelError, ObjectSpec};
-use crate::mach::message::{Call, PageData, Upcall};
+use crate::mach::kernel::{KernelError, KernelNews, ObjectSpec};
+use crate::mach::message::Upcall;
 use crate::mach::stats::Stats;
 use crate::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, PortName};
 
@@ -74,6 +75,10 @@ pub(super) struct LinuxObject {
     pub(super) written: (PageRange, u64),
     /// Frames got since this object stood in the line.
     pub(super) granted: u64,
+    /// Where the system refuses memory for pages.
+    pub(super) shortage: Shortage,
+    /// What people should hear.
+    pub(super) news: VecDeque<KernelNews>,
 }
 
 /// How far the protocol has come.
@@ -138,6 +143,8 @@ impl LinuxObject {
             clients: None,
             written: (PageRange::default(), 0),
             granted: 0,
+            shortage: Shortage::new(spec.memory_deadline),
+            news: VecDeque::new(),
         }
     }
 
@@ -196,84 +203,7 @@ impl LinuxObject {
         range.map_err(|_| KernelError::BadArgument { call })
     }
 
-    fn known_control(&self, control: PortName) -> Result<(), KernelError> {
-        match control == self.control && control.is_valid() {
-            true => Ok(()),
-            false => Err(KernelError::UnknownControl(control)),
-        }
-    }
-
-    fn dispatch(&mut self, call: Call<'_>) -> Result<(), KernelError> {
-        match call {
-            Call::Ready {
-                may_cache,
-                copy_strategy,
-                ..
-            } => {
-                self.phase = Phase::Ready;
-                (self.may_cache, self.copy_strategy) = (may_cache, copy_strategy);
-                self.ask_for_queued();
-                Ok(())
-            }
-            Call::DataSupply {
-                range,
-                pages,
-                lock,
-                precious,
-                reply,
-                ..
-            } => self.data_supply(range, pages, lock, precious, reply),
-            Call::DataUnavailable { offset, length, .. } => {
-                let range = self.pages_of(offset, length, "data_unavailable")?;
-                self.data_unavailable(range);
-                Ok(())
-            }
-            Call::DataError {
-                offset,
-                length,
-                error,
-                ..
-            } => {
-                let range = self
-                    .size
-                    .pages_around(offset, length)
-                    .map_err(|_| KernelError::BadArgument { call: "data_error" })?;
-                self.data_error(range, error);
-                Ok(())
-            }
-            Call::LockRequest {
-                offset,
-                length,
-                should_return,
-                should_flush,
-                lock,
-                reply,
-                ..
-            } => {
-                let range = self.pages_of(offset, length, "lock_request")?;
-                self.lock_request(range, should_return, should_flush, lock)?;
-                if reply {
-                    self.lock_completed(offset, length);
-                }
-                Ok(())
-            }
-            Call::ChangeAttributes {
-                may_cache,
-                copy_strategy,
-                reply,
-                ..
-            } => {
-                self.change_attributes(may_cache, copy_strategy, reply);
-                Ok(())
-            }
-            Call::Destroy { .. } => {
-                self.destroy();
-                Ok(())
-            }
-        }
-    }
-
-    fn change_attributes(&mut self, may_cache: bool, copy_strategy: CopyStrategy, reply: bool) {
+    pub(super) fn change_attributes(&mut self, may_cache: bool, copy_strategy: CopyStrategy, reply: bool) {
         (self.may_cache, self.copy_strategy) = (may_cache, copy_strategy);
         if reply {
             self.say(Upcall::ChangeCompleted {
@@ -285,7 +215,7 @@ impl LinuxObject {
     }
 
     /// What is to be done with the pages that nobody may have any more.
-    fn destroy(&mut self) {
+    pub(super) fn destroy(&mut self) {
         self.phase = Phase::Destroyed;
         self.force_all_copies();
         self.drop_everything();
@@ -298,10 +228,11 @@ impl LinuxObject {
     }
 
     /// Reads faults, resolves those that need nobody, and asks for the pages of the others.
-    fn turn(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.share.set_waker(cx.waker());
         self.take_news();
         self.see_writes_if_bounded();
+        self.relieve();
         let more = self.spaces.poll(cx) | self.poll_copies(cx);
         self.take_faults();
         self.serve_copies();
@@ -315,7 +246,7 @@ impl LinuxObject {
     fn run_timer(&mut self, cx: &mut Context<'_>) {
         loop {
             self.heal_due(Instant::now());
-            let retry = self.retry_at();
+            let retry = self.retry_at().into_iter().chain(self.shortage.due()).min();
             let Some(due) = self.next_due().into_iter().chain(retry).min() else {
                 self.timer = None;
                 return;
@@ -336,69 +267,5 @@ impl LinuxObject {
                 return;
             }
         }
-    }
-}
-
-impl Kernel for LinuxObject {
-    fn call(&mut self, call: Call<'_>) -> Result<(), KernelError> {
-        let control = match &call {
-            Call::Ready { control, .. }
-            | Call::DataSupply { control, .. }
-            | Call::DataUnavailable { control, .. }
-            | Call::DataError { control, .. }
-            | Call::LockRequest { control, .. }
-            | Call::ChangeAttributes { control, .. }
-            | Call::Destroy { control } => *control,
-        };
-        self.known_control(control)?;
-        let result = self.dispatch(call);
-        self.after_call();
-        result
-    }
-
-    fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()> {
-        if self.turn(cx) {
-            cx.waker().wake_by_ref();
-        }
-        if self.out.is_empty() {
-            return Poll::Pending;
-        }
-        out.extend(self.out.drain(..));
-        Poll::Ready(())
-    }
-
-    fn write_begins(&mut self, data: &PageData, range: PageRange) {
-        if let PageData::Cached { memory, .. } = data {
-            let own = std::ptr::addr_eq(Arc::as_ptr(memory), Arc::as_ptr(&self.memory));
-            self.begin_write(range, own);
-        }
-    }
-
-    fn write_ended(&mut self, data: &PageData, range: PageRange) {
-        if matches!(data, PageData::Cached { .. }) {
-            self.end_write(range);
-        }
-    }
-
-    fn release(&mut self, data: &PageData, range: PageRange) {
-        if matches!(data, PageData::Cached { .. }) {
-            self.take_back(range);
-        }
-    }
-
-    fn pin(&mut self, range: PageRange) {
-        self.pin(range);
-    }
-
-    fn unpin(&mut self, range: PageRange) {
-        self.unpin(range);
-    }
-
-    fn settle(&mut self) {
-        self.fill_holes();
-    }
-
-    fn reissue(&mut self) -> bool {
-        self.say_again()
     }
 }

@@ -3,6 +3,7 @@
 use super::kill_point;
 use super::object::LinuxObject;
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITE_LOCKED};
+use super::shortage::is_shortage;
 use super::space::Place;
 use super::uffd::Stop;
 use super::waits::{Stage, Wait};
@@ -234,11 +235,9 @@ impl LinuxObject {
         got
     }
 
-    /// There is no frame for a page that nobody waits for: as if it were evicted at once.
+    /// There is no room for a page: as if it were evicted at once. Whoever waits for it asks again.
     fn refuse(&mut self, page: PageIndex, bytes: &[u8], terms: Terms) {
-        if self.waits.contains(page) {
-            self.waits.enqueue(page);
-        } else if terms.precious || self.notify_on_evict {
+        if terms.precious || self.notify_on_evict {
             let (control, offset) = (self.control, page.offset(self.size));
             self.say(Upcall::DataReturn {
                 control,
@@ -248,6 +247,7 @@ impl LinuxObject {
                 kernel_copy: false,
             });
         }
+        self.waits.enqueue(page);
     }
 
     fn fill_framed(&mut self, run: PageRange, bytes: &[u8], fill: Fill, terms: Terms) {
@@ -289,6 +289,7 @@ impl LinuxObject {
     /// The page is here from now on.
     fn admit(&mut self, page: PageIndex, terms: Terms, write: bool) {
         self.count(|stats| &stats.pages_in, 1);
+        self.shortage.page_came();
         self.table.set(page, terms.bits() | if write { DIRTY } else { 0 });
         self.policy_inserted(page);
         self.poisons.page_came(page);
@@ -309,7 +310,13 @@ impl LinuxObject {
 
     /// Fills pages through the file, where no mapping waits or something is in the way.
     fn fill_by_file(&mut self, run: PageRange, bytes: &[u8], terms: Terms) {
-        if let Err(error) = self.memory.write(run.offset(self.size), bytes) {
+        let written = self.memory.write(run.offset(self.size), bytes);
+        if let Err(error) = &written
+            && is_shortage(error)
+        {
+            return self.put_off(run, bytes, terms);
+        }
+        if let Err(error) = written {
             tracing::error!(object = %self.share.name, ?run, %error, "no memory for pages");
             for page in run.iter() {
                 self.lose(page);
@@ -324,6 +331,26 @@ impl LinuxObject {
                 self.serve_wait(page, wait);
             }
         }
+    }
+
+    /// The system has no memory for pages: they are asked for again when it has.
+    fn put_off(&mut self, run: PageRange, bytes: &[u8], terms: Terms) {
+        let step = self.size.bytes() as usize;
+        for (page, bytes) in run.iter().zip(bytes.chunks(step)) {
+            if self.table.has(page, LENT) {
+                // It has memory already, and what is there is newer.
+                self.fail(page, PageError::Io);
+                continue;
+            }
+            if let Some(wait) = self.waits.get_mut(page) {
+                wait.reserved = false;
+            }
+            self.refuse(page, bytes, terms);
+            // What was written of it goes, and its frame with it.
+            self.free_page(page);
+        }
+        self.run_short();
+        self.fill_holes();
     }
 
     /// A page could not be stored in memory: whoever waits gets an error, and may touch it again.

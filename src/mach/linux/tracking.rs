@@ -221,10 +221,11 @@ impl LinuxObject {
         Ok(())
     }
 
-    /// Lets writes be seen where the host is bounded by now.
+    /// Lets writes be seen where pages have to be given up: where the host is bounded by now, or memory
+    /// is short.
     pub(super) fn see_writes_if_bounded(&mut self) {
         if self.asking.is_some()
-            && self.host.budget.is_bounded()
+            && (self.host.budget.is_bounded() || self.shortage.is_on())
             && let Err(error) = self.see_writes()
         {
             tracing::error!(object = %self.share.name, %error, "writes cannot be tracked by faults");
