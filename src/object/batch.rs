@@ -72,7 +72,9 @@ impl Batches {
                 *range = PageRange::new(range.start(), page.next());
                 return;
             }
-            if range.contains(page) {
+            // What is needed no more may go at any time: it parts no run.
+            let in_order = !matches!(open, Action::Release { .. });
+            if in_order && range.contains(page) {
                 break;
             }
         }

@@ -99,6 +99,7 @@ impl World {
         let tags = vec![text_of(&action["data"])];
         self.offered.extend(tags.iter().cloned());
         self.pagers[pager].offered.extend(tags.iter().cloned());
+        self.pagers[pager].ever_offered.insert(offset / PAGE);
         let data = self.pagers[pager].new_memory(offset / PAGE, tags, step, false);
         let event = Event::Offer {
             token,

@@ -14,14 +14,22 @@ use super::trace::{number, text_of, texts, truth};
 pub(crate) const PAGE: u64 = 4096;
 
 /// One event of a pager.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) pager: String,
+    /// The step whose thread did it: not compared.
+    pub(crate) thread: u64,
     pub(crate) what: What,
 }
 
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.pager, &self.what) == (&other.pager, &other.what)
+    }
+}
+
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Ready {
         control: String,
@@ -89,15 +97,9 @@ impl fmt::Display for Seen {
 }
 
 /// The events that a recorded event stands for: none if it is not compared.
-///
-/// Where the event does not name its pager, it is that of the step whose thread made the event.
 pub(crate) fn recorded(event: &Value, owners: &BTreeMap<u64, String>) -> Vec<Seen> {
-    let owner = owners.get(&number(&event["step"])).map_or("P0", String::as_str);
-    let pager = match event["call"].as_str() {
-        Some("inhibit_workers" | "resume_workers") => "P0",
-        _ => event["pager"].as_str().unwrap_or(owner),
-    }
-    .to_owned();
+    let pager = pager_of(event, owners);
+    let thread = number(&event["step"]);
     let whats = match event["ev"].as_str().unwrap_or_default() {
         "kernel" => kernel(event),
         "callback" => callback(event),
@@ -114,9 +116,20 @@ pub(crate) fn recorded(event: &Value, owners: &BTreeMap<u64, String>) -> Vec<See
         .into_iter()
         .map(|what| Seen {
             pager: pager.clone(),
+            thread,
             what,
         })
         .collect()
+}
+
+/// The pager of an event: where it does not name it, that of the step whose thread made the event.
+pub(crate) fn pager_of(event: &Value, owners: &BTreeMap<u64, String>) -> String {
+    let owner = owners.get(&number(&event["step"])).map_or("P0", String::as_str);
+    match event["call"].as_str() {
+        Some("inhibit_workers" | "resume_workers") => "P0",
+        _ => event["pager"].as_str().unwrap_or(owner),
+    }
+    .to_owned()
 }
 
 fn kernel(event: &Value) -> Vec<What> {

@@ -35,7 +35,7 @@ impl Difference<'_> {
         self.missing.len() != before
     }
 
-    pub(crate) fn drop_missing(&mut self, fits: impl Fn(&World, &Seen) -> bool) -> bool {
+    pub(crate) fn drop_missing(&mut self, mut fits: impl FnMut(&World, &Seen) -> bool) -> bool {
         let before = self.missing.len();
         let world = self.world;
         self.missing.retain(|seen| !fits(world, seen));

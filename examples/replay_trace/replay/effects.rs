@@ -70,8 +70,8 @@ impl World {
                 self.drop_reference(pager, thread, Reference::SendRights);
             }
             Effect::Destroy { .. } | Effect::ReleasePorts { .. } | Effect::WritesFailed { .. } => {}
-            Effect::Refused(refusal) => {
-                self.refused.push(refusal);
+            Effect::Refused(_) => {
+                self.refused.insert(thread);
                 self.pagers[pager].forget_thread(thread);
             }
         }
@@ -97,8 +97,7 @@ impl World {
         } else {
             return;
         };
-        let thread = self.threads.entry(thread).or_default();
-        thread.jobs.push_back((pager, job));
+        self.threads.entry(thread).or_default().enqueue(pager, job);
     }
 
     fn answer_kernel(&mut self, pager: usize, thread: u64, effect: Effect) {
@@ -183,9 +182,11 @@ impl World {
                 (false, true) => Confirms::One,
                 (false, false) => Confirms::Unasked,
             };
-            self.pagers[pager]
-                .confirmations
-                .push((offset, length, stands_for));
+            let sim = &mut self.pagers[pager];
+            sim.confirmations.push((offset, length, stands_for));
+            if stands_for == Confirms::Unasked && !should_flush {
+                sim.checked.insert(offset / PAGE);
+            }
         }
         let what = What::LockRequest {
             offset,
@@ -221,8 +222,8 @@ impl World {
     }
 
     fn call_ended(&mut self, pager: usize, call: String, step: u64, answer: &Answer) {
-        if let Answer::Rejected(refusal) = answer {
-            self.refused.push(*refusal);
+        if let Answer::Rejected(_) = answer {
+            self.refused.insert(step);
         }
         if let Answer::Failed(failed) = answer {
             self.hand_back(pager, failed);
@@ -291,7 +292,7 @@ impl World {
     }
 
     /// The requests in front of every return that waits are answered.
-    fn forget_request(&mut self, pager: usize, page: PageIndex) {
+    pub(crate) fn forget_request(&mut self, pager: usize, page: PageIndex) {
         let Some(arrivals) = self.pagers[pager].arrivals.get_mut(&page.0) else {
             return;
         };

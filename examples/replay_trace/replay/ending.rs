@@ -8,8 +8,8 @@ use super::world::{ALL, PagerSim, World};
 
 /// Lets everything end that is held, then checks what must hold of every trace.
 pub(crate) fn finish(world: &mut World, rules: &Rules, trace: &Trace) -> Result<(), String> {
-    if rules.apart.is_none() && !trace.undefined {
-        compare_stores(world, trace)?;
+    if !trace.undefined {
+        compare_stores(world, rules, trace)?;
     }
     drain(world);
     if let Some(debt) = rules.open_debts().iter().find(|debt| !world.log.contains(debt)) {
@@ -22,13 +22,14 @@ pub(crate) fn finish(world: &mut World, rules: &Rules, trace: &Trace) -> Result<
 }
 
 /// What successful writes stored, as recorded.
-fn compare_stores(world: &World, trace: &Trace) -> Result<(), String> {
+fn compare_stores(world: &World, rules: &Rules, trace: &Trace) -> Result<(), String> {
     let (Some(recorded), [pager]) = (&trace.end_store, world.pagers.as_slice()) else {
         return Ok(());
     };
     for (page, tag) in recorded {
         let stored = pager.stored(*page);
-        if stored != *tag && !pager.offered_stored(*page) {
+        let compared = rules.compares(&pager.name, *page);
+        if compared && stored != *tag && !pager.offered_stored(*page) {
             return Err(format!(
                 "at the end: page {page} should be stored as {tag}, is {stored}"
             ));
@@ -38,6 +39,7 @@ fn compare_stores(world: &World, trace: &Trace) -> Result<(), String> {
 }
 
 fn drain(world: &mut World) {
+    world.begin_step(u64::MAX, &[]);
     world.inhibited = None;
     for (pager, step, action) in std::mem::take(&mut world.late) {
         world.pagers[pager].inbox.push_back((step, action));

@@ -53,6 +53,24 @@ pub(crate) struct Thread {
     outcomes: Vec<(u64, Option<String>)>,
 }
 
+impl Thread {
+    /// Evictions are told when everything else is done.
+    pub(crate) fn enqueue(&mut self, pager: usize, job: Job) {
+        let done = usize::from(self.running.is_some());
+        let waiting = self.jobs.iter().skip(done);
+        let last = waiting
+            .take_while(|(_, job)| !matches!(job, Job::Notify { .. }))
+            .count()
+            + done;
+        let at = if matches!(job, Job::Notify { .. }) {
+            self.jobs.len()
+        } else {
+            last
+        };
+        self.jobs.insert(at.min(self.jobs.len()), (pager, job));
+    }
+}
+
 /// Something that waits for a release step.
 pub(crate) struct Held {
     pub(crate) kind: &'static str,
@@ -103,7 +121,7 @@ impl World {
     fn call(&mut self, id: u64, pager: usize, job: Job, what: &'static str, page: PageIndex, seen: What) {
         self.see(pager, id, seen);
         let name = self.pagers[pager].name.clone();
-        let answer = self.answers.callback(what, &name, page.0);
+        let answer = self.answers.callback(what, &name, page.0, id);
         let calls = answer.calls.clone();
         let held = answer.hold;
         if let Some(thread) = self.threads.get_mut(&id) {
@@ -264,12 +282,13 @@ impl World {
             let tag = self.pagers[pager].tag(data, PageIndex(page));
             let sim = &mut self.pagers[pager];
             sim.memory[data.0 as usize].outcomes.insert(page, failed.clone());
-            if failed.is_some() {
-                sim.bad.insert(page);
+            if let Some(error) = &failed {
+                sim.bad.insert(page, kind(error));
+                sim.was_bad.insert(page);
                 sim.healed.remove(&page);
             } else {
                 sim.store.insert(page, tag);
-                if sim.bad.remove(&page) {
+                if sim.bad.remove(&page).is_some() {
                     sim.healed.insert(page);
                 }
             }

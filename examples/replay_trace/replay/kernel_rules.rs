@@ -1,63 +1,62 @@
 //! Signatures of differences in what the kernel is told, and of what is not played.
 
-use super::canon::{PAGE, What};
+use std::collections::BTreeSet;
+
+use super::canon::{PAGE, Seen, What};
 use super::difference::{Difference, sim_of};
-use super::trace::{number, text_of, truth};
+use super::parted::pages_of;
+use super::trace::number;
+use super::world::World;
 
 /// A later unlock that is granted, or a terminate, takes the note of a refused one back.
 pub(crate) fn stale_refusal(difference: &mut Difference<'_>) -> bool {
-    if difference.op() != "data_request" {
-        return false;
-    }
-    let page = number(&difference.step.action["offset"]) / PAGE;
-    let reads = difference
-        .extra
-        .iter()
-        .any(|seen| seen.what == What::ReadPage { page });
-    let refused = difference.missing.iter().any(|seen| {
-        if let What::Error { page: p, .. } = &seen.what {
-            *p == page && difference.sim(seen).is_some_and(|sim| sim.unlocked.contains(p))
-        } else {
-            false
+    let mut pages = BTreeSet::new();
+    difference.drop_missing(|world, seen| match &seen.what {
+        What::Error { page, .. }
+            if sim_of(world, seen)
+                .is_some_and(|sim| sim.unlocked.contains(page) && !sim.refused.contains(page)) =>
+        {
+            pages.insert((seen.pager.clone(), *page));
+            true
         }
+        _ => false,
     });
-    if !(reads && refused) {
-        return false;
-    }
-    difference.missing.clear();
-    difference.extra.clear();
-    true
+    difference.drop_extra(|_, seen| match &seen.what {
+        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
+            pages.contains(&(seen.pager.clone(), *page))
+        }
+        _ => false,
+    });
+    !pages.is_empty()
 }
 
 /// A refused message gets an error, and its memory is given back.
 pub(crate) fn refused_is_answered(difference: &mut Difference<'_>) -> bool {
-    if difference.world.refused.is_empty() {
-        return false;
-    }
-    let control = text_of(&difference.step.action["control"]);
-    difference.drop_extra(|_, seen| {
-        if let What::Error {
-            control: c, error, ..
-        } = &seen.what
-        {
-            *c == control && error == "EIO"
-        } else {
-            matches!(seen.what, What::Released { .. })
-        }
+    difference.drop_extra(|world, seen| {
+        let answers = match &seen.what {
+            What::Error { error, .. } => error == "EIO",
+            What::Released { .. } => true,
+            _ => false,
+        };
+        answers && world.refused.contains(&seen.thread)
     })
 }
 
 /// Requests and unlocks may be of several pages.
 pub(crate) fn runs(difference: &mut Difference<'_>) -> bool {
-    let long = number(&difference.step.action["length"]) > PAGE;
-    if !long || !matches!(difference.op(), "data_request" | "data_unlock") {
+    let action = &difference.step.action;
+    let (offset, length) = (number(&action["offset"]), number(&action["length"]));
+    if length <= PAGE || !matches!(difference.op(), "data_request" | "data_unlock") {
         return false;
     }
-    difference.drop_extra(|_, seen| {
-        matches!(
-            seen.what,
-            What::ReadPage { .. } | What::Supply { .. } | What::UnlockPage { .. } | What::LockRequest { .. }
-        )
+    let pages = offset / PAGE..offset.saturating_add(length).div_ceil(PAGE);
+    difference.drop_extra(|_, seen| match &seen.what {
+        What::ReadPage { page }
+        | What::Supply { page, .. }
+        | What::Error { page, .. }
+        | What::UnlockPage { page } => pages.contains(page),
+        What::LockRequest { offset, lock, .. } => lock != "no_change" && pages.contains(&(offset / PAGE)),
+        _ => false,
     })
 }
 
@@ -66,26 +65,56 @@ pub(crate) fn offer_refused(difference: &mut Difference<'_>) -> bool {
     refused && difference.drop_missing(|_, seen| matches!(seen.what, What::Supply { .. }))
 }
 
-/// A page offered as precious is written when it comes back, clean or not.
+/// A page offered as precious is written when it comes back, clean or not; so is one whose unlock
+/// was refused.
 pub(crate) fn offered_is_written(difference: &mut Difference<'_>) -> bool {
-    let clean = difference.op() == "data_return" && !truth(&difference.step.action["dirty"]);
     let later = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
         (What::Supply { page, .. }, What::Supply { page: p, tag, .. }) => {
             page == p && world.offered.contains(tag)
         }
         _ => false,
     });
-    let now = clean
-        && difference.drop_extra(|world, seen| {
-            if let What::WritePage { tag, .. } = &seen.what {
-                world.offered.contains(tag)
-            } else if let What::WritePages { tags, .. } = &seen.what {
-                tags.iter().any(|tag| world.offered.contains(tag))
-            } else {
-                false
-            }
-        });
-    now | later
+    let offered = |world: &World, seen: &Seen| {
+        let pages = pages_of(world, seen);
+        let sim = sim_of(world, seen);
+        sim.is_some_and(|sim| pages.iter().all(|page| sim.ever_offered.contains(page)))
+    };
+    let now = difference.drop_extra(|world, seen| {
+        let writes = matches!(seen.what, What::WritePage { .. } | What::WritePages { .. });
+        writes && offered(world, seen)
+    });
+    let back = difference.pair(|world, missing, extra| {
+        let one = !pages_of(world, extra).is_empty();
+        one && offered(world, extra) && asks_back(&missing.what, &extra.what)
+    });
+    now | later | back
+}
+
+/// True if the two are one flush, but for what is asked back, or confirmed.
+fn asks_back(missing: &What, extra: &What) -> bool {
+    let (
+        What::LockRequest {
+            offset,
+            length,
+            should_return,
+            flush: true,
+            lock,
+            reply,
+        },
+        What::LockRequest {
+            offset: o,
+            length: l,
+            should_return: r,
+            flush: true,
+            lock: k,
+            reply: p,
+        },
+    ) = (missing, extra)
+    else {
+        return false;
+    };
+    let more = r == should_return || r == "all";
+    (offset, length, lock) == (o, l, k) && more && (*p || !*reply)
 }
 
 /// An offered page is supplied as precious, so that the kernel tells when it gives it up.
@@ -94,21 +123,32 @@ pub(crate) fn offered_precious(difference: &mut Difference<'_>) -> bool {
         && difference.pair(|_, missing, extra| is_precious_twin(&missing.what, &extra.what))
 }
 
-/// The kernel is asked whether it holds a page that it should have.
+/// The kernel is asked whether it holds a page that it should have; if not, and nobody else has its
+/// data, the request gets an error.
 pub(crate) fn held_is_checked(difference: &mut Difference<'_>) -> bool {
-    let request = difference.op() == "data_request";
-    request
-        && difference.drop_extra(|_, seen| {
-            matches!(
-                seen.what,
-                What::LockRequest {
-                    length: PAGE,
-                    flush: false,
-                    reply: true,
-                    ..
-                }
-            )
-        })
+    let asked = difference.drop_extra(|world, seen| match &seen.what {
+        What::LockRequest {
+            offset,
+            length: PAGE,
+            flush: false,
+            lock,
+            reply: true,
+            ..
+        } => {
+            let page = offset / PAGE;
+            lock == "no_change" && sim_of(world, seen).is_some_and(|sim| sim.checked.contains(&page))
+        }
+        _ => false,
+    });
+    let checked = |world: &World, seen: &Seen| match &seen.what {
+        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
+            sim_of(world, seen).is_some_and(|sim| sim.checked.contains(page))
+        }
+        _ => false,
+    };
+    let answered = difference.drop_missing(checked);
+    let lost = difference.drop_extra(checked);
+    asked | answered | lost
 }
 
 /// True if the two are one supply, but for being precious.
@@ -145,24 +185,7 @@ pub(crate) fn evict_notice_on_flush(difference: &mut Difference<'_>) -> bool {
     if !difference.world.options.notify_on_evict {
         return false;
     }
-    let asks = difference.pair(|_, missing, extra| match (&missing.what, &extra.what) {
-        (
-            What::LockRequest {
-                offset,
-                length,
-                flush: true,
-                reply: false,
-                ..
-            },
-            What::LockRequest {
-                offset: o,
-                length: l,
-                flush: true,
-                ..
-            },
-        ) => (offset, length) == (o, l),
-        _ => false,
-    });
+    let asks = difference.pair(|_, missing, extra| asks_back(&missing.what, &extra.what));
     let tells = difference.drop_extra(|_, seen| matches!(seen.what, What::NotifyEvict { .. }));
     asks | tells
 }
@@ -171,6 +194,12 @@ pub(crate) fn evict_notice_on_flush(difference: &mut Difference<'_>) -> bool {
 pub(crate) fn init_at_once(difference: &mut Difference<'_>) -> bool {
     let init = difference.op() == "init";
     init && difference.drop_extra(|_, seen| matches!(seen.what, What::Ready { .. }))
+}
+
+/// A call that waits is told when the kernel has confirmed, even if it changes nothing.
+pub(crate) fn attributes_in_order(difference: &mut Difference<'_>) -> bool {
+    let waits = difference.op() == "change_attributes" && difference.step.action["wait"] == true;
+    waits && difference.drop_extra(|_, seen| matches!(seen.what, What::ChangeAttributes { reply: true, .. }))
 }
 
 /// Attributes are truth values: 2 is the same as 1.
@@ -184,7 +213,15 @@ pub(crate) fn copy_count(difference: &mut Difference<'_>) -> bool {
     let unaligned = !number(&difference.step.action["offset"]).is_multiple_of(PAGE);
     unaligned
         && difference.pair(|_, missing, extra| match (&missing.what, &extra.what) {
-            (What::Returned { call, .. }, What::Returned { call: c, .. }) => call == "memcpy" && call == c,
+            (
+                What::Returned { call, result, .. },
+                What::Returned {
+                    call: c, result: r, ..
+                },
+            ) => {
+                let same_error = result.split(' ').next() == r.split(' ').next();
+                call == "memcpy" && call == c && same_error && counted(result) > counted(r)
+            }
             _ => false,
         })
 }
@@ -200,22 +237,7 @@ pub(crate) fn terminate_at_once(difference: &mut Difference<'_>) -> bool {
     })
 }
 
-/// No message of the present interface initializes pages.
-pub(crate) fn no_initialize(difference: &mut Difference<'_>) -> bool {
-    let initialize = difference.op() == "data_initialize";
-    if initialize {
-        difference.missing.clear();
-        difference.extra.clear();
-    }
-    initialize
-}
-
-/// What malloc's failures do in C is not played here.
-pub(crate) fn out_of_memory(difference: &mut Difference<'_>) -> bool {
-    let inject = !difference.step.action["inject"].is_null();
-    if inject {
-        difference.missing.clear();
-        difference.extra.clear();
-    }
-    inject
+/// What a copy says that it copied, in bytes.
+fn counted(result: &str) -> Option<u64> {
+    result.split(' ').nth(1)?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! What a step does: messages of the kernel, calls of the user, releases.
 
-use actor_pager::object::{Consequence, Event, Prot, Reference};
+use actor_pager::object::{Consequence, Event, PageIndex, PortName, Prot, Reference};
 use serde_json::Value;
 
 use super::canon::{PAGE, What};
@@ -141,6 +141,7 @@ impl World {
             }
             "data_return" => self.returned(pager, step, action),
             "lock_completed" => {
+                self.confirm_in_front(pager, offset, length);
                 if self.stands_for_two(pager, offset, length) {
                     return;
                 }
@@ -151,10 +152,13 @@ impl World {
                 }
             }
             "change_completed" => self.changed(pager, action),
-            "terminate" => Event::Terminate {
-                control,
-                name: self.port(&text_of(&action["name"])),
-            },
+            "terminate" => {
+                self.pagers[pager].kernel_is_gone(control);
+                Event::Terminate {
+                    control,
+                    name: self.port(&text_of(&action["name"])),
+                }
+            }
             "no_senders" => return self.no_senders(pager, step, action),
             _ => return,
         };
@@ -227,22 +231,45 @@ impl World {
             let Some(at) = (0..waits.len()).find(first) else {
                 continue;
             };
-            let (offset, length, _) = self.pagers[pager].confirmations.remove(at);
-            if let Some(control) = self.pagers[pager].object.control() {
-                let event = Event::LockCompleted {
-                    control,
-                    offset,
-                    length,
-                };
-                self.feed(pager, u64::MAX, event);
-            }
+            self.confirm_one(pager, at);
             return self.confirm_unasked();
+        }
+    }
+
+    /// What the original would not have asked for was confirmed before what comes now.
+    fn confirm_in_front(&mut self, pager: usize, offset: u64, length: u64) {
+        loop {
+            let waits = &self.pagers[pager].confirmations;
+            let first = waits.iter().position(|wait| (wait.0, wait.1) == (offset, length));
+            let Some(at) = first.filter(|&at| waits[at].2 == Confirms::Unasked) else {
+                return;
+            };
+            self.confirm_one(pager, at);
+        }
+    }
+
+    fn confirm_one(&mut self, pager: usize, at: usize) {
+        let (offset, length, _) = self.pagers[pager].confirmations.remove(at);
+        if let Some(control) = self.pagers[pager].object.control() {
+            let event = Event::LockCompleted {
+                control,
+                offset,
+                length,
+            };
+            self.feed(pager, u64::MAX, event);
+        }
+        if self.pagers[pager].checked.contains(&(offset / PAGE)) {
+            // The supply that crossed the request was its answer.
+            self.forget_request(pager, PageIndex(offset / PAGE));
         }
     }
 
     fn no_senders(&mut self, pager: usize, step: u64, action: &Value) {
         if action["send_rights_exist_again"] == true {
             return;
+        }
+        if let Some(control) = self.pagers[pager].object.control() {
+            self.pagers[pager].kernel_is_gone(control);
         }
         self.feed(pager, step, Event::NoSenders);
         self.drop_reference(pager, step, Reference::SendRights);
@@ -259,7 +286,7 @@ impl World {
             Consequence::DropWeak => {
                 self.see(pager, step, What::DropWeak);
                 let name = self.pagers[pager].name.clone();
-                if self.answers.callback("dropweak", &name, 0).drops_weak {
+                if self.answers.callback("dropweak", &name, 0, step).drops_weak {
                     let consequence = self.pagers[pager].references.drop_weak();
                     self.follow(pager, step, consequence.unwrap_or(Consequence::None));
                 }
@@ -312,6 +339,15 @@ impl World {
 }
 
 impl PagerSim {
+    /// A kernel that is gone confirms nothing.
+    fn kernel_is_gone(&mut self, control: PortName) {
+        if self.object.control() == Some(control) {
+            self.confirmations.clear();
+            self.attribute_confirmations.clear();
+            self.was_bad.clear();
+        }
+    }
+
     fn arrive(&mut self, first: u64, count: u64, arrival: impl Fn() -> Arrival) {
         if self.object.control().is_none() {
             return;

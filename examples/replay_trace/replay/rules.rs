@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::canon::{PAGE, Seen, What};
+use super::canon::{Seen, What};
 use super::difference::Difference;
-use super::trace::{Step, Trace, number};
+use super::parted::Parted;
+use super::trace::{Step, Trace};
 use super::world::World;
 use super::{kernel_rules, store_rules};
 
@@ -21,11 +22,12 @@ pub(crate) struct Rules {
     credits: Vec<Seen>,
     /// Still has to come.
     debts: Vec<Seen>,
+    /// Pages, and answers, that are not compared any more.
+    parted: Parted,
     /// From here on events are not compared one by one: the row that says why.
     pub(crate) apart: Option<Rule>,
+    /// What the recording says of itself.
     fallback: Option<Rule>,
-    /// Pages that were busy before the step, by pager.
-    busy: BTreeSet<(String, u64)>,
 }
 
 impl Rules {
@@ -40,9 +42,9 @@ impl Rules {
             used: BTreeSet::new(),
             credits: Vec::new(),
             debts: Vec::new(),
+            parted: Parted::new(trace),
             apart: None,
             fallback,
-            busy: BTreeSet::new(),
         }
     }
 
@@ -55,16 +57,14 @@ impl Rules {
         if self.apart.is_some() { &[] } else { &self.debts }
     }
 
+    /// True if what is stored for `page` at the end can be compared.
+    pub(crate) fn compares(&self, pager: &str, page: u64) -> bool {
+        self.apart.is_none() && !self.parted.is_parted(pager, page)
+    }
+
     /// Looks around before a step is done.
-    pub(crate) fn before(&mut self, world: &World, _step: &Step) {
-        self.busy.clear();
-        for pager in &world.pagers {
-            for &page in pager.arrivals.keys().chain(pager.known().iter()) {
-                if pager.is_busy(page) {
-                    self.busy.insert((pager.name.clone(), page));
-                }
-            }
-        }
+    pub(crate) fn before(&mut self, world: &World, step: &Step) {
+        self.parted.note_busy(world, step);
     }
 
     /// Explains what it can.
@@ -77,8 +77,10 @@ impl Rules {
     ) {
         settle(&mut self.credits, missing);
         settle(&mut self.debts, extra);
+        let before = missing.clone();
+        self.parted.leave_out(world, missing, extra);
         if missing.is_empty() && extra.is_empty() {
-            return;
+            return self.parted.write_off(world, &before, missing);
         }
         let mut difference = Difference {
             world,
@@ -89,35 +91,63 @@ impl Rules {
         for (row, rule) in PLAIN {
             if rule(&mut difference) {
                 self.used.insert(row);
-            }
-        }
-        for (row, rule) in PARTING {
-            if rule(&mut difference) {
-                self.used.insert(row);
-                self.apart.get_or_insert(row);
+                self.parted.note(row, step);
             }
         }
         self.timing(&mut difference);
-        if !(missing.is_empty() && extra.is_empty()) {
-            self.fall_back(missing, extra);
+        self.parted.write_off(world, &before, missing);
+        if self.parted.in_turn(world, missing, extra) {
+            self.used.insert("in-turn");
+        }
+        for row in self.partings(step) {
+            self.part(world, row, missing, extra);
         }
     }
 
-    fn fall_back(&mut self, missing: &mut Vec<Seen>, extra: &mut Vec<Seen>) {
-        let Some(row) = self.apart.or(self.fallback) else {
+    /// The rows, if any, by which what is left goes another way from here on.
+    fn partings(&self, step: &Step) -> Vec<Rule> {
+        let mut rows = Vec::new();
+        if step.action["op"] == "data_initialize" {
+            rows.push("no-initialize");
+        }
+        if !step.action["inject"].is_null() {
+            rows.push("out-of-memory");
+        }
+        rows.extend(self.fallback);
+        rows
+    }
+
+    /// Pages that are left go their own way; calls must return sometime; all else parts for good.
+    fn part(&mut self, world: &World, row: Rule, missing: &mut Vec<Seen>, extra: &mut Vec<Seen>) {
+        if missing.is_empty() && extra.is_empty() {
             return;
-        };
-        self.apart = Some(row);
+        }
         self.used.insert(row);
-        missing.clear();
-        extra.clear();
+        self.parted.part(world, row, missing, extra);
+        let returned = |seen: &Seen| matches!(seen.what, What::Returned { .. });
+        missing.retain(
+            |seen| match extra.iter().position(|other| is_same_call(seen, other)) {
+                Some(at) => {
+                    extra.remove(at);
+                    false
+                }
+                None => true,
+            },
+        );
+        self.debts.extend(missing.extract_if(.., |seen| returned(seen)));
+        self.credits.extend(extra.extract_if(.., |seen| returned(seen)));
+        if !(missing.is_empty() && extra.is_empty()) {
+            self.apart = Some(row);
+            missing.clear();
+            extra.clear();
+        }
     }
 
     /// What comes earlier or later than recorded.
     fn timing(&mut self, difference: &mut Difference<'_>) {
         let extra = std::mem::take(difference.extra);
         for seen in extra {
-            match self.early(difference, &seen) {
+            match early(difference, &seen) {
                 Some(row) => {
                     self.used.insert(row);
                     self.credits.push(seen);
@@ -127,7 +157,7 @@ impl Rules {
         }
         let missing = std::mem::take(difference.missing);
         for seen in missing {
-            match self.late(difference, &seen) {
+            match late(difference, &seen) {
                 Some(row) => {
                     self.used.insert(row);
                     self.debts.push(seen);
@@ -135,60 +165,48 @@ impl Rules {
                 None => difference.missing.push(seen),
             }
         }
-        let in_turn = self.in_turn(difference);
-        if in_turn && !(difference.missing.is_empty() && difference.extra.is_empty()) {
-            self.used.insert("in-turn");
-            self.apart.get_or_insert("in-turn");
-        }
     }
+}
 
-    fn early(&self, difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
-        if let What::Returned { call, .. } = &seen.what
-            && call == "change_attributes"
-        {
-            Some("own-confirmation")
-        } else if let What::Returned { call, .. } = &seen.what
-            && is_lock_call(call)
-        {
-            let gone = matches!(
-                difference.step.action["op"].as_str(),
-                Some("no_senders" | "terminate")
-            );
-            Some(if gone { "kernel-gone" } else { "own-confirmation" })
-        } else if let What::ClearUserData | What::Freed | What::PortDestroyed = &seen.what {
-            Some("freed-at-once")
-        } else {
-            None
-        }
+fn early(difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
+    if let What::Returned { call, .. } = &seen.what
+        && call == "change_attributes"
+    {
+        Some("own-confirmation")
+    } else if let What::Returned { call, .. } = &seen.what
+        && is_lock_call(call)
+    {
+        let gone = matches!(difference.op(), "no_senders" | "terminate");
+        Some(if gone { "kernel-gone" } else { "own-confirmation" })
+    } else if let What::ClearUserData | What::Freed | What::PortDestroyed = &seen.what {
+        Some("freed-at-once")
+    } else {
+        None
     }
+}
 
-    fn late(&self, difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
-        let pager = difference
-            .world
-            .pagers
-            .iter()
-            .find(|pager| pager.name == seen.pager)?;
-        if let What::Returned { call, step, .. } = &seen.what
-            && (is_lock_call(call) || call == "shutdown")
-        {
-            let waits = pager.calls.values().any(|waiting| waiting.1 == *step);
-            (waits && !pager.object.is_idle()).then_some("earlier-writes")
-        } else {
-            None
+fn late(difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
+    let pager = difference.sim(seen)?;
+    let waits = |step: u64| pager.calls.values().any(|waiting| waiting.1 == step);
+    match &seen.what {
+        What::Returned { call, step, .. } if is_lock_call(call) || call == "shutdown" => {
+            (waits(*step) && !pager.object.is_idle()).then_some("earlier-writes")
         }
+        What::Returned { call, step, .. } if call == "change_attributes" => {
+            waits(*step).then_some("attributes-in-order")
+        }
+        What::PortDestroyed => (pager.shutting_down && !pager.object.is_idle()).then_some("earlier-writes"),
+        _ => None,
     }
+}
 
-    /// A page of this step was busy before: it waits its turn, and other pages do not wait for it.
-    fn in_turn(&self, difference: &Difference<'_>) -> bool {
-        let action = &difference.step.action;
-        let name = action["pager"].as_str().unwrap_or("P0").to_owned();
-        let first = number(&action["offset"]) / PAGE;
-        let count = action["pages"].as_array().map_or(1, Vec::len) as u64;
-        let pages = matches!(
-            action["op"].as_str(),
-            Some("data_request" | "data_return" | "data_unlock" | "offer_page")
-        );
-        pages && (first..first + count).any(|page| self.busy.contains(&(name.clone(), page)))
+/// True if the two are the return of one call, whatever it says.
+fn is_same_call(one: &Seen, other: &Seen) -> bool {
+    match (&one.what, &other.what) {
+        (What::Returned { call, step, .. }, What::Returned { call: c, step: s, .. }) => {
+            (call, step) == (c, s)
+        }
+        _ => false,
     }
 }
 
@@ -220,6 +238,7 @@ const PLAIN: &[(Rule, Plain)] = &[
     ("kept-data", store_rules::kept_data),
     ("known-at-once", store_rules::known_at_once),
     ("healed", store_rules::healed),
+    ("flush-forgets", store_rules::flush_forgets),
     ("stale-refusal", kernel_rules::stale_refusal),
     ("refused-is-answered", kernel_rules::refused_is_answered),
     ("runs", kernel_rules::runs),
@@ -231,17 +250,12 @@ const PLAIN: &[(Rule, Plain)] = &[
     ("supplied-precious", kernel_rules::supplied_precious),
     ("evict-notice-on-flush", kernel_rules::evict_notice_on_flush),
     ("failed-while-wanted", store_rules::failed_while_wanted),
+    ("unlock-of-kept", store_rules::unlock_of_kept),
     ("init-at-once", kernel_rules::init_at_once),
+    ("attributes-in-order", kernel_rules::attributes_in_order),
     ("truth-values", kernel_rules::truth_values),
     ("copy-count", kernel_rules::copy_count),
     ("refusal-kept", store_rules::refusal_kept),
     ("outlives-terminate", store_rules::outlives_terminate),
     ("terminate-at-once", kernel_rules::terminate_at_once),
-];
-
-/// Rules after which the two go their own ways.
-const PARTING: &[(Rule, Plain)] = &[
-    ("no-initialize", kernel_rules::no_initialize),
-    ("out-of-memory", kernel_rules::out_of_memory),
-    ("unlock-of-kept", store_rules::unlock_of_kept),
 ];

@@ -6,7 +6,8 @@ use actor_pager::object::{PageIndex, PageState};
 
 use super::canon::{PAGE, Seen, What};
 use super::difference::{Difference, sim_of};
-use super::trace::{number, text_of};
+use super::parted::pages_of;
+use super::trace::number;
 use super::world::{PagerSim, World};
 
 pub(crate) fn shutdown_asks_once(difference: &mut Difference<'_>) -> bool {
@@ -84,12 +85,10 @@ pub(crate) fn shutdown_refuses(difference: &mut Difference<'_>) -> bool {
             false
         }
     });
-    difference.drop_extra(|_, seen| {
-        if let What::Error { page, .. } = &seen.what {
-            about(seen, *page)
-        } else {
-            matches!(seen.what, What::Released { .. })
-        }
+    difference.drop_extra(|world, seen| {
+        let pages = pages_of(world, seen);
+        let answers = matches!(seen.what, What::Error { .. } | What::Released { .. });
+        answers && pages.iter().any(|page| about(seen, *page))
     })
 }
 
@@ -130,44 +129,18 @@ pub(crate) fn kept_data(difference: &mut Difference<'_>) -> bool {
     difference.drop_missing(is_kept) | difference.drop_extra(is_kept)
 }
 
-/// `get_error` knows of a failed write, or of a read, as soon as it failed.
+/// `get_error` knows of a failed write as soon as it failed.
 pub(crate) fn known_at_once(difference: &mut Difference<'_>) -> bool {
-    let page = number(&difference.step.action["offset"]) / PAGE;
-    difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
-        (What::Returned { call, step, result }, What::Returned { call: c, step: s, .. }) => {
-            let bad = sim_of(world, missing).is_some_and(|sim| sim.bad.contains(&page));
-            call == "get_error" && (call, step) == (c, s) && result == "success" && bad
-        }
-        _ => false,
-    })
+    tells_error(difference, |sim, page| sim.bad.get(&page).copied())
 }
 
-/// A page whose write failed is good again once a write of it succeeded.
-pub(crate) fn healed(difference: &mut Difference<'_>) -> bool {
-    let mut pages = BTreeSet::new();
-    let one = difference.drop_missing(|world, seen| {
-        if let What::Error { page, .. } = &seen.what {
-            sim_of(world, seen).is_some_and(|sim| sim.healed.contains(page))
-        } else {
-            false
-        }
-    });
-    for seen in difference.extra.iter().filter(|_| one) {
-        if let What::ReadPage { page } | What::Supply { page, .. } = &seen.what {
-            pages.insert(*page);
-        }
-    }
-    if one {
-        difference.drop_extra(|_, seen| {
-            if let What::ReadPage { page } | What::Supply { page, .. } = &seen.what {
-                pages.contains(page)
-            } else {
-                false
-            }
-        });
-    }
+/// A `get_error` that tells what `right` says of its page, whatever was recorded.
+fn tells_error(
+    difference: &mut Difference<'_>,
+    right: impl Fn(&PagerSim, u64) -> Option<&'static str>,
+) -> bool {
     let page = number(&difference.step.action["offset"]) / PAGE;
-    let two = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
+    difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
         (
             What::Returned { call, step, .. },
             What::Returned {
@@ -176,12 +149,50 @@ pub(crate) fn healed(difference: &mut Difference<'_>) -> bool {
                 result,
             },
         ) => {
-            let healed = sim_of(world, missing).is_some_and(|sim| sim.healed.contains(&page));
-            call == "get_error" && (call, step) == (c, s) && result == "success" && healed
+            let told = sim_of(world, extra).and_then(|sim| right(sim, page));
+            call == "get_error" && (call, step) == (c, s) && told == Some(result.as_str())
+        }
+        _ => false,
+    })
+}
+
+/// A page whose write failed is good again once a write of it succeeded.
+pub(crate) fn healed(difference: &mut Difference<'_>) -> bool {
+    good_again(difference, |sim, page| sim.healed.contains(&page))
+}
+
+/// A flush drops what was kept of a failed write: the page is good again.
+pub(crate) fn flush_forgets(difference: &mut Difference<'_>) -> bool {
+    good_again(difference, |sim, page| {
+        sim.flushed.contains(&page) && !sim.healed.contains(&page)
+    })
+}
+
+/// The page is served, and no failure told, although a write of it failed once.
+fn good_again(difference: &mut Difference<'_>, good: impl Fn(&PagerSim, u64) -> bool) -> bool {
+    let is_good = |world: &World, seen: &Seen, page: u64| {
+        sim_of(world, seen)
+            .is_some_and(|sim| sim.was_bad.contains(&page) && !sim.keeps(page) && good(sim, page))
+    };
+    let mut pages = BTreeSet::new();
+    difference.drop_missing(|world, seen| match &seen.what {
+        What::Error { page, error, .. } if error == "EIO" && is_good(world, seen, *page) => {
+            pages.insert((seen.pager.clone(), *page));
+            true
         }
         _ => false,
     });
-    one | two
+    difference.drop_extra(|_, seen| match &seen.what {
+        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
+            pages.contains(&(seen.pager.clone(), *page))
+        }
+        _ => false,
+    });
+    let told = tells_error(difference, |sim, page| {
+        let was_bad = sim.was_bad.contains(&page) && !sim.keeps(page) && good(sim, page);
+        was_bad.then_some("success")
+    });
+    told || !pages.is_empty()
 }
 
 /// The page is in core or on its way: an offer is ignored.
@@ -212,54 +223,58 @@ pub(crate) fn failed_while_wanted(difference: &mut Difference<'_>) -> bool {
 
 /// The note of a refused unlock lasts until a request for writing has met it.
 pub(crate) fn refusal_kept(difference: &mut Difference<'_>) -> bool {
-    let write = text_of(&difference.step.action["access"]).contains("write");
-    write
-        && difference.op() == "data_request"
-        && error_instead_of_read(difference, |sim, page| sim.refused.contains(&page))
+    error_instead_of_read(difference, |sim, page| sim.refused.contains(&page))
 }
 
 /// A failed write is still known, and its data kept, after a terminate.
 pub(crate) fn outlives_terminate(difference: &mut Difference<'_>) -> bool {
-    error_instead_of_read(difference, |sim, page| sim.bad.contains(&page))
+    error_instead_of_read(difference, |sim, page| sim.bad.contains_key(&page))
 }
 
-pub(crate) fn error_instead_of_read(
-    difference: &mut Difference<'_>,
-    right: impl Fn(&PagerSim, u64) -> bool,
-) -> bool {
+/// A request of a page that `right` is true of was answered with an error, and nothing was read.
+fn error_instead_of_read(difference: &mut Difference<'_>, right: impl Fn(&PagerSim, u64) -> bool) -> bool {
+    let world = difference.world;
+    let is_read = |pager: &str, page: u64| {
+        let mut did = world.did.iter();
+        did.any(|seen| seen.pager == pager && seen.what == What::ReadPage { page })
+    };
     let mut pages = BTreeSet::new();
-    difference.drop_extra(|world, seen| {
-        if let What::Error { page, .. } = &seen.what
-            && sim_of(world, seen).is_some_and(|sim| right(sim, *page))
+    for seen in &world.did {
+        if let What::Error { page, .. } = seen.what
+            && sim_of(world, seen).is_some_and(|sim| right(sim, page))
+            && !is_read(&seen.pager, page)
         {
-            pages.insert(*page);
-            true
-        } else {
-            false
+            pages.insert((seen.pager.clone(), page));
         }
-    });
-    difference.drop_missing(|_, seen| {
-        if let What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } = &seen.what {
-            pages.contains(page)
-        } else {
-            false
+    }
+    let about = |_: &World, seen: &Seen| match &seen.what {
+        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
+            pages.contains(&(seen.pager.clone(), *page))
         }
-    });
-    !pages.is_empty()
+        _ => false,
+    };
+    let asked = difference.drop_missing(about);
+    let told = difference.drop_extra(about);
+    asked | told
 }
 
 /// A page whose write failed was let be written before: an unlock is granted at once.
 pub(crate) fn unlock_of_kept(difference: &mut Difference<'_>) -> bool {
-    let page = number(&difference.step.action["offset"]) / PAGE;
-    let kept =
-        difference.op() == "data_unlock" && difference.world.pagers.iter().any(|sim| sim.bad.contains(&page));
-    let asked = difference
-        .missing
-        .iter()
-        .any(|seen| seen.what == What::UnlockPage { page });
-    if kept && asked {
-        difference.missing.clear();
-        difference.extra.clear();
-    }
-    kept && asked
+    let mut pages = BTreeSet::new();
+    difference.drop_missing(|world, seen| match &seen.what {
+        What::UnlockPage { page } if sim_of(world, seen).is_some_and(|sim| sim.keeps(*page)) => {
+            pages.insert((seen.pager.clone(), *page));
+            true
+        }
+        _ => false,
+    });
+    let about = |seen: &Seen, grants: bool| match &seen.what {
+        What::LockRequest { offset, lock, .. } => {
+            (lock == "none" || !grants) && pages.contains(&(seen.pager.clone(), offset / PAGE))
+        }
+        _ => false,
+    };
+    difference.drop_missing(|_, seen| about(seen, false));
+    difference.drop_extra(|_, seen| about(seen, true));
+    !pages.is_empty()
 }

@@ -20,6 +20,8 @@ pub(crate) struct Trace {
     pub(crate) store: Vec<(u64, String)>,
     pub(crate) end_store: Option<Vec<(u64, String)>>,
     pub(crate) steps: Vec<Step>,
+    /// In which step the handler of each message ended.
+    pub(crate) ended: BTreeMap<u64, u64>,
     /// The pager of each step.
     pub(crate) owners: BTreeMap<u64, String>,
 }
@@ -55,6 +57,7 @@ impl Trace {
             ),
             store: pages(&json["backing_store"]).unwrap_or_default(),
             end_store: pages(&json["end_backing_store"]),
+            ended: steps.iter().flat_map(ended).collect(),
             steps: steps.iter().enumerate().map(step).collect(),
             owners: steps.iter().filter_map(owner).collect(),
         })
@@ -63,6 +66,15 @@ impl Trace {
 
 fn owner(json: &Value) -> Option<(u64, String)> {
     Some((number(&json["step"]), json["do"]["pager"].as_str()?.to_owned()))
+}
+
+/// The messages whose handlers ended in this step.
+fn ended(json: &Value) -> Vec<(u64, u64)> {
+    let events = json["then"].as_array().into_iter().flatten();
+    events
+        .filter(|event| event["ev"] == "server_return")
+        .map(|event| (number(&event["step"]), number(&json["step"])))
+        .collect()
 }
 
 fn step((at, json): (usize, &Value)) -> Step {

@@ -42,7 +42,7 @@ pub(crate) fn replay(text: &str) -> Result<Outcome, String> {
 
 fn compare(world: &mut World, rules: &mut Rules, trace: &Trace, step: &Step) -> Result<(), String> {
     let fail = |what: String| Err(format!("step {}: {what}", step.number));
-    world.answers.extend(&step.answers);
+    world.begin_step(step.number, &step.answers);
     world.refused.clear();
     rules.before(world, step);
     world.act(step.number, &step.action);
@@ -52,8 +52,29 @@ fn compare(world: &mut World, rules: &mut Rules, trace: &Trace, step: &Step) -> 
         .flat_map(|event| canon::recorded(event, &trace.owners))
         .collect();
     let mut got = std::mem::take(&mut world.log);
+    world.did.clone_from(&got);
     if let Some(broken) = world.broken.first() {
         return fail(broken.clone());
+    }
+    if std::env::var_os("DBG").is_some() {
+        eprintln!("-- {} {}", step.number, step.action);
+        for g in &got {
+            eprintln!("     {} by {}", g, g.thread);
+        }
+        for p in &world.pagers {
+            eprintln!(
+                "   conf {:?} calls {:?} hand {:?}",
+                p.confirmations, p.calls, p.handling
+            );
+        }
+        eprintln!(
+            "   held {:?}",
+            world
+                .held
+                .iter()
+                .map(|h| (h.what.clone(), h.page, h.thread))
+                .collect::<Vec<_>>()
+        );
     }
     cancel(&mut expected, &mut got);
     rules.explain(world, step, &mut expected, &mut got);

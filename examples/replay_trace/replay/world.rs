@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use actor_pager::object::{
     CopyStrategy, DataId, Event, FailedPagePolicy, MemoryObject, ObjectOptions, PageIndex, PageRange,
-    PageSize, PortName, References, Refusal, RequestToken,
+    PageSize, PortName, References, RequestToken,
 };
 use serde_json::Value;
 
@@ -59,11 +59,16 @@ pub(crate) struct PagerSim {
     pub(crate) calls: BTreeMap<RequestToken, (String, u64)>,
     pub(crate) inbox: VecDeque<(u64, Value)>,
     pub(crate) handling: Option<u64>,
+    last_message: Option<u64>,
     pub(crate) port_destroyed: bool,
     /// The newest data of each page that the kernel returned, in order.
     pub(crate) returned: BTreeMap<u64, Vec<String>>,
     /// Pages whose last write failed, and those that were written well after that.
-    pub(crate) bad: BTreeSet<u64>,
+    pub(crate) bad: BTreeMap<u64, &'static str>,
+    /// Pages of which a write failed since the last init: the original never takes that back.
+    pub(crate) was_bad: BTreeSet<u64>,
+    /// Pages that the kernel was asked for because it asked for them.
+    pub(crate) checked: BTreeSet<u64>,
     pub(crate) healed: BTreeSet<u64>,
     pub(crate) shutting_down: bool,
     /// What a shutdown handed back.
@@ -76,6 +81,8 @@ pub(crate) struct PagerSim {
     pub(crate) unlocked: BTreeSet<u64>,
     /// Tags of the pages that users offered.
     pub(crate) offered: BTreeSet<String>,
+    /// Pages that users offered.
+    pub(crate) ever_offered: BTreeSet<u64>,
     /// Pages that a flush was asked to drop.
     pub(crate) flushed: BTreeSet<u64>,
 }
@@ -87,6 +94,9 @@ pub(crate) struct World {
     pub(crate) answers: Answers,
     pub(crate) threads: BTreeMap<u64, Thread>,
     pub(crate) held: Vec<Held>,
+    /// When the handler of each message ended, in the recording.
+    ended: BTreeMap<u64, u64>,
+    now: u64,
     pub(crate) log: Vec<Seen>,
     pub(crate) bulk: bool,
     pub(crate) workers: bool,
@@ -97,8 +107,10 @@ pub(crate) struct World {
     pub(crate) extent: (u64, u64),
     pub(crate) options: ObjectOptions,
     pub(crate) first_store: BTreeMap<u64, String>,
-    /// Why messages and calls of this step were refused.
-    pub(crate) refused: Vec<Refusal>,
+    /// Threads whose message or call was refused in this step.
+    pub(crate) refused: BTreeSet<u64>,
+    /// All that was done in this step.
+    pub(crate) did: Vec<Seen>,
     /// Tags of the pages that users offered.
     pub(crate) offered: BTreeSet<String>,
     /// Pages whose data was kept at some time, by tag.
@@ -125,7 +137,9 @@ impl World {
         Self {
             pagers: Vec::new(),
             ports: vec!["null".to_owned()],
-            answers: Answers::default(),
+            answers: Answers::bind(trace),
+            ended: trace.ended.clone(),
+            now: 0,
             threads: BTreeMap::new(),
             held: Vec::new(),
             log: Vec::new(),
@@ -138,12 +152,19 @@ impl World {
             extent: trace.extent,
             options,
             first_store: trace.store.iter().cloned().collect(),
-            refused: Vec::new(),
+            refused: BTreeSet::new(),
+            did: Vec::new(),
             offered: BTreeSet::new(),
             kept_once: BTreeSet::new(),
             broken: Vec::new(),
             next_token: 0,
         }
+    }
+
+    /// A step begins; `u64::MAX` for the time after the last.
+    pub(crate) fn begin_step(&mut self, step: u64, answers: &[Value]) {
+        self.now = step;
+        self.answers.begin(step, answers);
     }
 
     pub(crate) fn create(&mut self, name: &str) {
@@ -158,9 +179,12 @@ impl World {
             calls: BTreeMap::new(),
             inbox: VecDeque::new(),
             handling: None,
+            last_message: None,
             port_destroyed: false,
             returned: BTreeMap::new(),
-            bad: BTreeSet::new(),
+            bad: BTreeMap::new(),
+            was_bad: BTreeSet::new(),
+            checked: BTreeSet::new(),
             healed: BTreeSet::new(),
             shutting_down: false,
             handed_back: BTreeMap::new(),
@@ -168,6 +192,7 @@ impl World {
             refused: BTreeSet::new(),
             unlocked: BTreeSet::new(),
             offered: BTreeSet::new(),
+            ever_offered: BTreeSet::new(),
             flushed: BTreeSet::new(),
         });
     }
@@ -203,7 +228,7 @@ impl World {
     /// Notes an event of a thread; a thread that is held is not seen to go on.
     pub(crate) fn see(&mut self, pager: usize, thread: u64, what: What) {
         let pager = self.pagers[pager].name.clone();
-        let seen = Seen { pager, what };
+        let seen = Seen { pager, thread, what };
         match self
             .threads
             .get_mut(&thread)
@@ -239,7 +264,7 @@ impl World {
     /// Lets everything run that can.
     pub(crate) fn run(&mut self) {
         loop {
-            let mut moved = self.deliver_some();
+            let mut moved = self.deliver_some(false);
             let threads: Vec<u64> = self.threads.keys().copied().collect();
             for thread in threads {
                 while self.step_thread(thread) {
@@ -248,14 +273,14 @@ impl World {
                 moved |= self.finish_thread(thread);
             }
             moved |= self.finish_inhibit();
-            if !moved {
+            if !moved && !self.deliver_some(true) {
                 return;
             }
         }
     }
 
-    /// Takes messages out of the queues: one of an object at a time.
-    fn deliver_some(&mut self) -> bool {
+    /// Takes messages out of the queues: one of an object at a time, as long as that goes on.
+    fn deliver_some(&mut self, all: bool) -> bool {
         let mut moved = false;
         for pager in 0..self.pagers.len() {
             let busy = self
@@ -263,11 +288,18 @@ impl World {
                 .iter()
                 .filter(|pager| pager.handling.is_some())
                 .count();
-            if !self.started || self.pagers[pager].handling.is_some() || busy >= WORKERS {
+            let sim = &mut self.pagers[pager];
+            // As long as the original's worker was at the last message, the next one waited.
+            let kept = sim.last_message.is_some_and(|last| {
+                let ended = self.ended.get(&last).copied();
+                ended.unwrap_or(u64::MAX) > self.now
+            });
+            if !self.started || kept || busy >= WORKERS || sim.handling.is_some() && !all {
                 continue;
             }
-            if let Some((step, action)) = self.pagers[pager].inbox.pop_front() {
-                self.pagers[pager].handling = Some(step);
+            if let Some((step, action)) = sim.inbox.pop_front() {
+                sim.handling = Some(step);
+                sim.last_message = Some(step);
                 self.begin_message(pager, step, &action);
                 moved = true;
             }
@@ -291,6 +323,7 @@ impl World {
     pub(crate) fn see_return(&mut self, step: u64, call: &str, result: &str) {
         self.log.push(Seen {
             pager: "P0".to_owned(),
+            thread: step,
             what: What::Returned {
                 call: call.to_owned(),
                 step,
@@ -331,11 +364,9 @@ impl PagerSim {
         self.memory[data.0 as usize].left.remove(&page.0)
     }
 
-    /// Pages of which the core knows something.
-    pub(crate) fn known(&self) -> Vec<u64> {
-        let mut pages = Vec::new();
-        self.object.known_pages(ALL, &mut pages);
-        pages.into_iter().map(|page| page.0).collect()
+    /// The data of a failed write of `page` is kept.
+    pub(crate) fn keeps(&self, page: u64) -> bool {
+        self.object.kept_pages(ALL).any(|kept| kept.page.0 == page)
     }
 
     pub(crate) fn is_busy(&self, page: u64) -> bool {
