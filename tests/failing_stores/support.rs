@@ -62,6 +62,11 @@ impl Machine {
         None
     }
 
+    /// A machine of the test's own making.
+    pub(crate) fn of(host: Arc<dyn KernelHost>) -> Self {
+        Self { host }
+    }
+
     pub(crate) fn builder(&self) -> BucketBuilder {
         Bucket::builder().workers(2).kernel(self.host.clone())
     }

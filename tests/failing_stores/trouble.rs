@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use actor_pager::mach::{
-    Call, Client, CopyClient, Kernel, KernelError, KernelHost, ObjectKernel, ObjectSpec, PageData,
-    RawMapping, Residency, Touch, Upcall,
+    Call, Client, CopyClient, Kernel, KernelError, KernelHost, KernelNews, ObjectKernel, ObjectSpec,
+    PageData, RawMapping, Residency, Touch, Upcall,
 };
 use actor_pager::object::{PageIndex, PageRange, Prot};
 
@@ -140,6 +140,10 @@ impl Kernel for Troubled {
 
     fn settle(&mut self) {
         self.inner.settle();
+    }
+
+    fn take_news(&mut self) -> Option<KernelNews> {
+        self.inner.take_news()
     }
 
     fn reissue(&mut self) -> bool {

@@ -20,7 +20,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use super::budget::ObjectShare;
 use super::descriptors::{self, Change};
 use super::message::{BATCH, Batch, Message};
-use super::uffd::Uffd;
+use super::uffd::{Open, Uffd, close_child};
 
 /// Messages that can be kept during a fork: more than threads will wait in a fault at that time.
 const KEPT: usize = 16 * 1024;
@@ -40,21 +40,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A userfaultfd that is watched during forks.
 #[derive(Debug)]
 struct Watched {
-    uffd: Arc<Uffd>,
+    open: Arc<Open>,
     share: Arc<ObjectShare>,
 }
 
 #[derive(Debug)]
 struct Watcher {
     watched: Mutex<Vec<Watched>>,
-    /// By the address of the `Uffd`, in the order in which they were read.
+    /// By the address of what is open, in the order in which they were read.
     kept: Mutex<VecDeque<(usize, Message)>>,
     /// How many are kept.
     count: AtomicUsize,
 }
 
-fn key(uffd: &Uffd) -> usize {
-    std::ptr::from_ref(uffd).addr()
+fn key(open: &Open) -> usize {
+    std::ptr::from_ref(open).addr()
 }
 
 fn start() -> io::Result<Watcher> {
@@ -85,7 +85,7 @@ pub(super) fn can_watch() -> bool {
     WATCHER.get_or_init(|| start().ok()).is_some()
 }
 
-/// Has a userfaultfd watched during forks, as long as this lives.
+/// A userfaultfd that is watched during forks, until it is closed.
 #[derive(Debug)]
 pub(super) struct Watch {
     uffd: Arc<Uffd>,
@@ -94,8 +94,8 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(uffd: Arc<Uffd>, share: &Arc<ObjectShare>) -> Self {
         if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
-            let (uffd, share) = (uffd.clone(), share.clone());
-            watcher.add(Watched { uffd, share });
+            let (open, share) = (uffd.open_file().clone(), share.clone());
+            watcher.add(Watched { open, share });
         }
         Self { uffd }
     }
@@ -105,12 +105,14 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
-            watcher.remove(&self.uffd);
-        }
+/// A userfaultfd is about to be closed, and not watched any more: not before, as a fork that began in
+/// between would wait for a reader for ever. No fork begins until the value is dropped.
+pub(super) fn close(open: &Arc<Open>) -> Change {
+    let change = change();
+    if let Some(watcher) = WATCHER.get().and_then(Option::as_ref) {
+        watcher.remove(open);
     }
+    change
 }
 
 /// True if messages may have been read that their pagers have not seen.
@@ -153,16 +155,17 @@ pub(super) fn read(uffd: &Uffd, out: &mut Vec<Message>) -> bool {
     // Nothing is allocated while the lock is held: the watching thread needs it.
     out.reserve(BATCH);
     let before = out.len();
-    let held = uffd.reading();
+    let open = uffd.open_file();
+    let held = open.reading();
     if let Some(watcher) = WATCHER.get().and_then(Option::as_ref)
         && watcher.count.load(SeqCst) > 0
     {
-        watcher.take(uffd, out);
+        watcher.take(open, out);
         if out.len() > before {
             return true;
         }
     }
-    let batch = Batch::read(uffd);
+    let batch = Batch::read(open);
     drop(held);
     batch.is_ok_and(|batch| {
         out.extend(batch.iter());
@@ -191,17 +194,17 @@ impl Watcher {
         }
     }
 
-    fn remove(&self, uffd: &Arc<Uffd>) {
+    fn remove(&self, open: &Arc<Open>) {
         let mut list = lock(&self.watched);
-        let found = list.iter().position(|watched| Arc::ptr_eq(&watched.uffd, uffd));
+        let found = list.iter().position(|watched| Arc::ptr_eq(&watched.open, open));
         let gone = found.map(|at| list.swap_remove(at));
         drop(list);
         drop(gone);
         // Nobody asks any more for what was kept of it.
-        while let Some(child) = self.orphan(key(uffd)) {
-            drop(Uffd::of_child(child));
+        while let Some(child) = self.orphan(key(open)) {
+            close_child(child);
         }
-        self.keep_where(|owner, _| owner != key(uffd));
+        self.keep_where(|owner, _| owner != key(open));
     }
 
     /// A child's descriptor that was kept for an owner who is gone; it is taken out.
@@ -227,9 +230,9 @@ impl Watcher {
     }
 
     /// Takes the messages kept for a userfaultfd, as many as fit without allocating.
-    fn take(&self, uffd: &Uffd, out: &mut Vec<Message>) {
+    fn take(&self, open: &Open, out: &mut Vec<Message>) {
         self.keep_where(|owner, message| {
-            let mine = owner == key(uffd) && out.len() < out.capacity();
+            let mine = owner == key(open) && out.len() < out.capacity();
             if mine {
                 out.push(message);
             }
@@ -241,15 +244,15 @@ impl Watcher {
     fn keep_all(&self, wanted: impl Fn() -> bool) {
         let list = lock(&self.watched);
         for watched in list.iter() {
-            let _held = watched.uffd.reading();
+            let _held = watched.open.reading();
             if !wanted() || KEPT - lock(&self.kept).len() < BATCH {
                 return;
             }
-            let Ok(batch) = Batch::read(&watched.uffd) else {
+            let Ok(batch) = Batch::read(&*watched.open) else {
                 continue;
             };
             let mut kept = lock(&self.kept);
-            kept.extend(batch.iter().map(|message| (key(&watched.uffd), message)));
+            kept.extend(batch.iter().map(|message| (key(&watched.open), message)));
             self.count.store(kept.len(), SeqCst);
         }
     }

@@ -94,28 +94,54 @@ impl Progress {
 /// under this rule, and only [`ClientView`](super::view::ClientView) calls it, for mappings that it made.
 #[derive(Debug)]
 pub(super) struct Uffd {
-    fd: OwnedFd,
-    reader: Mutex<()>,
+    open: Arc<Open>,
     /// While the descriptor is being closed; dropped after it.
     closing: Option<Change>,
 }
 
+/// The descriptor, and who may read it.
+#[derive(Debug)]
+pub(super) struct Open {
+    fd: OwnedFd,
+    reader: Mutex<()>,
+}
+
+impl Open {
+    /// Keeps others from reading messages, so that their order is kept.
+    pub(super) fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Open {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Drop for Uffd {
     fn drop(&mut self) {
-        self.closing = Some(forks::change());
-        descriptors::forget(self.fd.as_raw_fd());
+        self.closing = Some(forks::close(&self.open));
+        descriptors::forget(self.as_raw_fd());
     }
+}
+
+/// Closes a child's descriptor that nobody wants, while another is being closed.
+pub(super) fn close_child(fd: RawFd) {
+    descriptors::forget(fd);
+    // SAFETY: as for `Uffd::of_child`.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
 impl AsRawFd for Uffd {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.open.fd.as_raw_fd()
     }
 }
 
 impl AsFd for Uffd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.open.as_fd()
     }
 }
 
@@ -129,16 +155,16 @@ fn range(start: usize, len: usize) -> raw::uffdio_range {
 impl Uffd {
     fn of(fd: OwnedFd) -> Self {
         descriptors::note(fd.as_raw_fd());
+        let reader = Mutex::new(());
         Self {
-            fd,
-            reader: Mutex::new(()),
+            open: Arc::new(Open { fd, reader }),
             closing: None,
         }
     }
 
-    /// Keeps others from reading messages, so that their order is kept.
-    pub(super) fn reading(&self) -> MutexGuard<'_, ()> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is shared with the thread that reads during forks.
+    pub(super) fn open_file(&self) -> &Arc<Open> {
+        &self.open
     }
 
     /// A descriptor by the system call; `user_mode_only` needs no privilege.
@@ -317,7 +343,7 @@ impl Uffd {
     fn ioctl<const OP: Opcode, T>(&self, arg: &mut T) -> Result<(), Errno> {
         // SAFETY: each opcode of this file is used with the structure that it was made from; what the
         // kernel may do with the addresses in it is said at the type.
-        unsafe { ioctl::ioctl(&self.fd, ioctl::Updater::<OP, T>::new(arg)) }
+        unsafe { ioctl::ioctl(self, ioctl::Updater::<OP, T>::new(arg)) }
     }
 }
 

@@ -97,9 +97,10 @@ impl Waits {
         known.write |= wait.write;
         known.touch |= wait.touch;
         match (known.place, wait.place) {
-            (None, place) => (known.place, known.since) = (place, wait.since),
+            // How long threads wait is measured.
+            (None, Some(place)) => (known.place, known.since) = (Some(place), wait.since),
             (Some(before), Some(now)) if before != now => known.many = true,
-            (Some(_), Some(_) | None) => {}
+            (Some(_), Some(_)) | (_, None) => {}
         }
         false
     }
