@@ -47,7 +47,7 @@ fn report(file: &Path) -> bool {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
-            println!("differs {}: cannot be read: {error}", file.display());
+            println!("differs {}: the file cannot be read: {error}", file.display());
             return false;
         }
     };

@@ -17,6 +17,12 @@ impl Difference<'_> {
         self.step.action["op"].as_str().unwrap_or_default()
     }
 
+    /// The pager of the step.
+    pub(crate) fn own_sim(&self) -> Option<&PagerSim> {
+        let name = self.step.action["pager"].as_str().unwrap_or("P0");
+        self.world.pagers.iter().find(|pager| pager.name == name)
+    }
+
     pub(crate) fn sim(&self, seen: &Seen) -> Option<&PagerSim> {
         self.world.pagers.iter().find(|pager| pager.name == seen.pager)
     }

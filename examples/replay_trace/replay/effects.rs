@@ -171,6 +171,10 @@ impl World {
         if !reply {
             self.pagers[pager].forget_unlocks(offset / PAGE, length / PAGE);
         }
+        if should_flush {
+            let pages = offset / PAGE..(offset / PAGE).saturating_add(length / PAGE);
+            self.pagers[pager].flush_sent.extend(pages.take(4096));
+        }
         if reply {
             let twice = self.pagers[pager]
                 .calls

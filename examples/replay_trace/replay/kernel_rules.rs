@@ -68,12 +68,14 @@ pub(crate) fn offer_refused(difference: &mut Difference<'_>) -> bool {
 /// A page offered as precious is written when it comes back, clean or not; so is one whose unlock
 /// was refused.
 pub(crate) fn offered_is_written(difference: &mut Difference<'_>) -> bool {
-    let later = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
-        (What::Supply { page, .. }, What::Supply { page: p, tag, .. }) => {
-            page == p && world.offered.contains(tag)
-        }
-        _ => false,
-    });
+    let offers = difference.op() == "offer_page";
+    let later = !offers
+        && difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
+            (What::Supply { page, .. }, What::Supply { page: p, tag, .. }) => {
+                page == p && world.offered.contains(tag)
+            }
+            _ => false,
+        });
     let offered = |world: &World, seen: &Seen| {
         let pages = pages_of(world, seen);
         let sim = sim_of(world, seen);
@@ -177,7 +179,12 @@ fn is_precious_twin(missing: &What, extra: &What) -> bool {
 /// Where evictions are to be told, every page is supplied as precious.
 pub(crate) fn supplied_precious(difference: &mut Difference<'_>) -> bool {
     let notify = difference.world.options.notify_on_evict;
-    notify && difference.pair(|_, missing, extra| is_precious_twin(&missing.what, &extra.what))
+    // The original does so only where it answers a request from the store.
+    notify
+        && difference.pair(|world, missing, extra| {
+            let op = world.op_of(missing.thread);
+            matches!(op, "data_return" | "offer_page") && is_precious_twin(&missing.what, &extra.what)
+        })
 }
 
 /// A flush is confirmed so that its evictions can be told; so are those of a refused unlock.
@@ -186,20 +193,32 @@ pub(crate) fn evict_notice_on_flush(difference: &mut Difference<'_>) -> bool {
         return false;
     }
     let asks = difference.pair(|_, missing, extra| asks_back(&missing.what, &extra.what));
-    let tells = difference.drop_extra(|_, seen| matches!(seen.what, What::NotifyEvict { .. }));
+    let tells = difference.drop_extra(|world, seen| match &seen.what {
+        What::NotifyEvict { page } => sim_of(world, seen).is_some_and(|sim| sim.flush_sent.contains(page)),
+        _ => false,
+    });
     asks | tells
 }
 
 /// A kernel that comes while the last one is still being served is served at once.
 pub(crate) fn init_at_once(difference: &mut Difference<'_>) -> bool {
-    let init = difference.op() == "init";
+    let world = difference.world;
+    let dying = difference
+        .own_sim()
+        .and_then(|sim| sim.terminated)
+        .is_some_and(|step| world.is_open(step));
+    let init = difference.op() == "init" && dying;
     init && difference.drop_extra(|_, seen| matches!(seen.what, What::Ready { .. }))
 }
 
 /// A call that waits is told when the kernel has confirmed, even if it changes nothing.
 pub(crate) fn attributes_in_order(difference: &mut Difference<'_>) -> bool {
     let waits = difference.op() == "change_attributes" && difference.step.action["wait"] == true;
-    waits && difference.drop_extra(|_, seen| matches!(seen.what, What::ChangeAttributes { reply: true, .. }))
+    let number = difference.step.number;
+    let returned = |seen: &Seen| matches!(seen.what, What::Returned { step, .. } if step == number);
+    waits
+        && difference.missing.iter().any(returned)
+        && difference.drop_extra(|_, seen| matches!(seen.what, What::ChangeAttributes { reply: true, .. }))
 }
 
 /// Attributes are truth values: 2 is the same as 1.

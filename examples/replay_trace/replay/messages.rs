@@ -154,6 +154,7 @@ impl World {
             "change_completed" => self.changed(pager, action),
             "terminate" => {
                 self.pagers[pager].kernel_is_gone(control);
+                self.pagers[pager].terminated = Some(step);
                 Event::Terminate {
                     control,
                     name: self.port(&text_of(&action["name"])),

@@ -14,6 +14,8 @@ pub(crate) struct Parted {
     written_off: BTreeSet<(String, u64, u64)>,
     /// Pages that the recorded kernel holds, and the one here does not.
     not_here: BTreeSet<(String, u64)>,
+    /// The threads that were blocked after the last step.
+    blocked: Vec<u64>,
     /// Messages that found a page busy, with all their pages.
     in_turn: BTreeMap<u64, BTreeSet<(String, u64)>>,
     /// The control port that the message of each step carries.
@@ -29,12 +31,18 @@ impl Parted {
             pages: BTreeMap::new(),
             written_off: BTreeSet::new(),
             not_here: BTreeSet::new(),
+            blocked: Vec::new(),
             in_turn: BTreeMap::new(),
             controls: controls
                 .map(|step| (step.number, text_of(&step.action["control"])))
                 .collect(),
             strangers: BTreeSet::new(),
         }
+    }
+
+    /// True if the thread of this step was still blocked at the end.
+    pub(crate) fn is_blocked(&self, step: u64) -> bool {
+        self.blocked.contains(&step)
     }
 
     pub(crate) fn is_parted(&self, pager: &str, page: u64) -> bool {
@@ -68,7 +76,7 @@ impl Parted {
                 What::ReadPage { page } | What::UnlockPage { page } => {
                     self.written_off.insert((seen.pager.clone(), seen.thread, page));
                 }
-                What::Supply { page, .. } if !is_supplied(world, &seen.pager, page) => {
+                What::Supply { page, .. } if !world.did_supply(&seen.pager, page) => {
                     self.not_here.insert((seen.pager.clone(), page));
                 }
                 _ => {}
@@ -92,7 +100,7 @@ impl Parted {
     /// Notes the step's message if one of its pages is busy: it waits its turn there, and at the
     /// other pages it does not.
     pub(crate) fn note_busy(&mut self, world: &World, step: &Step) {
-        self.not_here.retain(|of| !is_supplied(world, &of.0, of.1));
+        self.not_here.retain(|of| !world.did_supply(&of.0, of.1));
         let own = own_pages(step);
         let busy = |of: &(String, u64)| {
             let mut sims = world.pagers.iter();
@@ -101,10 +109,28 @@ impl Parted {
         if own.iter().any(busy) {
             self.in_turn.insert(step.number, own);
         }
+        // An unlock may have left a note behind, in one and not in the other.
+        let unlocked = |of: &(String, u64)| {
+            let mut sims = world.pagers.iter().filter(|sim| sim.name == of.0);
+            sims.any(|sim| sim.unlocked.contains(&of.1) || sim.refused.contains(&of.1))
+        };
+        let quiet = |of: &(String, u64)| world.held.is_empty() && !busy(of) && !unlocked(of);
+        let blocked = self.blocked.iter();
+        if blocked
+            .filter(|step| world.op_of(**step).starts_with("data_"))
+            .count()
+            == 0
+        {
+            // Both have come to rest: the same page in the same state again.
+            self.pages.retain(|of, row| *row != "in-turn" || !quiet(of));
+            self.in_turn.retain(|_, own| !own.iter().all(quiet));
+        }
+        self.blocked.clone_from(&step.blocked);
     }
 
     /// Where what is left comes from a message that found a page busy, its pages part here.
     pub(crate) fn in_turn(&mut self, world: &World, missing: &mut Vec<Seen>, extra: &mut Vec<Seen>) -> bool {
+        let unlikely: Vec<Seen> = missing.extract_if(.., |seen| !is_likely(world, seen)).collect();
         let before = self.pages.len();
         for seen in missing.iter().chain(extra.iter()) {
             let pages = pages_of(world, seen);
@@ -118,6 +144,7 @@ impl Parted {
                 .extend(own.flatten().cloned().map(|of| (of, "in-turn")));
         }
         self.leave_out(world, missing, extra);
+        missing.extend(unlikely);
         self.pages.len() != before
     }
 
@@ -148,9 +175,31 @@ fn own_pages(step: &Step) -> BTreeSet<(String, u64)> {
     pages.map(|page| (pager.to_owned(), page)).collect()
 }
 
-fn is_supplied(world: &World, pager: &str, page: u64) -> bool {
-    let mut did = world.did.iter();
-    did.any(|seen| seen.pager == pager && matches!(seen.what, What::Supply { page: p, .. } if p == page))
+/// False if no way of doing things in another order leads to it: data that there never was, or the
+/// same thing twice.
+fn is_likely(world: &World, seen: &Seen) -> bool {
+    let twice = world
+        .did
+        .iter()
+        .any(|did| did == seen && did.thread == seen.thread);
+    let known = match &seen.what {
+        What::Supply { page, tag, .. } | What::WritePage { page, tag } => {
+            knows(world, &seen.pager, *page, tag)
+        }
+        What::WritePages { page, tags } => {
+            let mut pages = tags.iter().zip(*page..);
+            pages.all(|(tag, page)| knows(world, &seen.pager, page, tag))
+        }
+        _ => true,
+    };
+    known && !twice
+}
+
+fn knows(world: &World, pager: &str, page: u64, tag: &str) -> bool {
+    let first = world.first_store.get(&page);
+    tag == format!("D{page}")
+        || first.is_some_and(|first| first == tag)
+        || pages_with(world, pager, tag).contains(&page)
 }
 
 /// The pages that an event is about; none if it is about the whole object.
@@ -180,7 +229,7 @@ pub(crate) fn pages_of(world: &World, seen: &Seen) -> Vec<u64> {
 
 fn pages_with(world: &World, pager: &str, tag: &str) -> Vec<u64> {
     let sims = world.pagers.iter().filter(|sim| sim.name == pager);
-    let memories = sims.flat_map(|sim| &sim.memory).filter(|memory| memory.returned);
+    let memories = sims.flat_map(|sim| &sim.memory);
     memories
         .flat_map(|memory| memory.tags.iter().zip(memory.first..))
         .filter_map(|(known, page)| (known == tag).then_some(page))

@@ -57,6 +57,18 @@ impl Rules {
         if self.apart.is_some() { &[] } else { &self.debts }
     }
 
+    /// What came early and was never recorded, although nothing kept the original from it.
+    pub(crate) fn open_credits(&self) -> Option<&Seen> {
+        let told = self.apart.is_none() && self.fallback.is_none();
+        self.credits
+            .iter()
+            .filter(|_| told)
+            .find(|seen| match &seen.what {
+                What::Returned { step, .. } => !self.parted.is_blocked(*step),
+                _ => false,
+            })
+    }
+
     /// True if what is stored for `page` at the end can be compared.
     pub(crate) fn compares(&self, pager: &str, page: u64) -> bool {
         self.apart.is_none() && !self.parted.is_parted(pager, page)
@@ -179,7 +191,8 @@ fn early(difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
         let gone = matches!(difference.op(), "no_senders" | "terminate");
         Some(if gone { "kernel-gone" } else { "own-confirmation" })
     } else if let What::ClearUserData | What::Freed | What::PortDestroyed = &seen.what {
-        Some("freed-at-once")
+        let shut = difference.sim(seen).is_some_and(|sim| sim.shutting_down);
+        shut.then_some("freed-at-once")
     } else {
         None
     }

@@ -18,36 +18,38 @@ pub(crate) fn shutdown_asks_once(difference: &mut Difference<'_>) -> bool {
                 length,
                 should_return,
                 flush: false,
+                lock,
                 reply: true,
-                ..
             },
             What::LockRequest {
                 offset: o,
                 length: l,
                 should_return: r,
                 flush: true,
+                lock: k,
                 reply: true,
-                ..
             },
         ) => {
             let shut = sim_of(world, missing).is_some_and(|sim| sim.shutting_down);
-            shut && (offset, length, should_return) == (o, l, r) && r == "all"
+            shut && (offset, length, should_return, lock) == (o, l, r, k) && r == "all"
         }
         _ => false,
     });
     let extent = difference.world.extent;
+    let mut second = BTreeSet::new();
     let two = difference.drop_missing(|world, seen| {
         if let What::LockRequest {
             offset,
             length,
             should_return,
             flush: true,
+            lock,
             reply: true,
-            ..
         } = &seen.what
         {
             let shut = sim_of(world, seen).is_some_and(|sim| sim.shutting_down);
-            shut && should_return == "none" && (*offset, *length) == extent
+            let flushes = should_return == "none" && lock == "no_change" && (*offset, *length) == extent;
+            shut && flushes && second.insert(seen.pager.clone())
         } else {
             false
         }
@@ -203,6 +205,7 @@ pub(crate) fn offer_ignored(difference: &mut Difference<'_>) -> bool {
         && difference.drop_missing(|world, seen| {
             if let What::Supply { page: p, .. } = &seen.what {
                 *p == page
+                    && !world.did_supply(&seen.pager, page)
                     && sim_of(world, seen)
                         .is_some_and(|sim| sim.object.page_state(PageIndex(page)) != PageState::Absent)
             } else {
@@ -238,10 +241,18 @@ fn error_instead_of_read(difference: &mut Difference<'_>, right: impl Fn(&PagerS
         let mut did = world.did.iter();
         did.any(|seen| seen.pager == pager && seen.what == What::ReadPage { page })
     };
+    let asked = |pager: &str, page: u64| {
+        let mut missing = difference.missing.iter();
+        missing.any(|seen| match seen.what {
+            What::ReadPage { page: p } | What::Supply { page: p, .. } => seen.pager == pager && p == page,
+            _ => false,
+        })
+    };
     let mut pages = BTreeSet::new();
     for seen in &world.did {
         if let What::Error { page, .. } = seen.what
             && sim_of(world, seen).is_some_and(|sim| right(sim, page))
+            && asked(&seen.pager, page)
             && !is_read(&seen.pager, page)
         {
             pages.insert((seen.pager.clone(), page));
@@ -274,7 +285,16 @@ pub(crate) fn unlock_of_kept(difference: &mut Difference<'_>) -> bool {
         }
         _ => false,
     };
+    // What the refusal would have told the next writer, the failed write tells.
+    let told = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {
+        (What::Error { page, .. }, What::Error { page: p, error, .. }) => {
+            let bad = sim_of(world, extra).and_then(|sim| sim.bad.get(page).copied());
+            let op = world.op_of(missing.thread);
+            page == p && op == "data_request" && bad == Some(error.as_str())
+        }
+        _ => false,
+    });
     difference.drop_missing(|_, seen| about(seen, false));
     difference.drop_extra(|_, seen| about(seen, true));
-    !pages.is_empty()
+    told || !pages.is_empty()
 }

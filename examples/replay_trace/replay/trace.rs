@@ -22,6 +22,8 @@ pub(crate) struct Trace {
     pub(crate) steps: Vec<Step>,
     /// In which step the handler of each message ended.
     pub(crate) ended: BTreeMap<u64, u64>,
+    /// What each step does.
+    pub(crate) ops: BTreeMap<u64, String>,
     /// The pager of each step.
     pub(crate) owners: BTreeMap<u64, String>,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Step {
     pub(crate) answers: Vec<Value>,
     pub(crate) action: Value,
     pub(crate) then: Vec<Value>,
+    /// The steps whose threads were blocked when it was done.
+    pub(crate) blocked: Vec<u64>,
 }
 
 impl Trace {
@@ -41,6 +45,9 @@ impl Trace {
         let name = json["name"].as_str().ok_or("the trace has no name")?.to_owned();
         let steps = json["steps"].as_array().ok_or("the trace has no steps")?;
         let pager = &json["pager"];
+        for (at, json) in steps.iter().enumerate() {
+            sound(json).map_err(|error| format!("step {at} of the file: {error}"))?;
+        }
         Ok(Self {
             name,
             defect: json["defect"].is_string(),
@@ -58,6 +65,10 @@ impl Trace {
             store: pages(&json["backing_store"]).unwrap_or_default(),
             end_store: pages(&json["end_backing_store"]),
             ended: steps.iter().flat_map(ended).collect(),
+            ops: steps
+                .iter()
+                .map(|json| (number(&json["step"]), text_of(&json["do"]["op"])))
+                .collect(),
             steps: steps.iter().enumerate().map(step).collect(),
             owners: steps.iter().filter_map(owner).collect(),
         })
@@ -66,6 +77,63 @@ impl Trace {
 
 fn owner(json: &Value) -> Option<(u64, String)> {
     Some((number(&json["step"]), json["do"]["pager"].as_str()?.to_owned()))
+}
+
+/// Every kind of event that is recorded.
+const EVENTS: &[&str] = &[
+    "kernel",
+    "callback",
+    "callback_done",
+    "api_return",
+    "server_return",
+    "request_destroyed",
+    "undeliverable",
+    "message_held",
+    "reply_sent",
+    "memory",
+    "port",
+    "diagnostic",
+    "page_fault",
+    "pager_freed",
+    "assertion_failed",
+    "crash",
+    "hang",
+];
+
+/// Says what of a step makes no sense.
+fn sound(json: &Value) -> Result<(), String> {
+    let action = &json["do"];
+    if !action["op"].is_string() {
+        return Err("it does not say what is done (`do` with an `op`)".to_owned());
+    }
+    let events = match &json["then"] {
+        Value::Array(events) => events.as_slice(),
+        Value::Null => &[],
+        _ => return Err("`then` is no list".to_owned()),
+    };
+    for event in events {
+        let kind = event["ev"]
+            .as_str()
+            .ok_or("an event does not say what it is (`ev`)")?;
+        if !EVENTS.contains(&kind) {
+            return Err(format!("an event of unknown kind: {kind}"));
+        }
+    }
+    let list = |name: &str| json[name].is_array() || json[name].is_null();
+    if !list("answers") || !list("blocked") {
+        return Err("`answers` or `blocked` is no list".to_owned());
+    }
+    let parts = action["ops"].as_array().into_iter().flatten();
+    let mut all = events.iter().chain(parts).chain([action]);
+    let odd = |value: &Value| {
+        ["offset", "length"]
+            .iter()
+            .any(|name| !value[*name].is_null() && !value[*name].is_u64())
+    };
+    match all.find(|value| odd(value)) {
+        Some(value) => Err(format!("`offset` or `length` is no number of bytes in {value}")),
+        None => Ok(()),
+    }
 }
 
 /// The messages whose handlers ended in this step.
@@ -83,6 +151,10 @@ fn step((at, json): (usize, &Value)) -> Step {
         answers: json["answers"].as_array().cloned().unwrap_or_default(),
         action: json["do"].clone(),
         then: json["then"].as_array().cloned().unwrap_or_default(),
+        blocked: json["blocked"]
+            .as_array()
+            .map(|list| list.iter().map(|thread| number(&thread["step"])).collect())
+            .unwrap_or_default(),
     }
 }
 

@@ -71,6 +71,10 @@ pub(crate) struct PagerSim {
     pub(crate) checked: BTreeSet<u64>,
     pub(crate) healed: BTreeSet<u64>,
     pub(crate) shutting_down: bool,
+    /// The step of the last terminate.
+    pub(crate) terminated: Option<u64>,
+    /// Pages of which a flush was sent.
+    pub(crate) flush_sent: BTreeSet<u64>,
     /// What a shutdown handed back.
     pub(crate) handed_back: BTreeMap<u64, String>,
     /// Attribute changes that the kernel has not confirmed.
@@ -96,6 +100,7 @@ pub(crate) struct World {
     pub(crate) held: Vec<Held>,
     /// When the handler of each message ended, in the recording.
     ended: BTreeMap<u64, u64>,
+    ops: BTreeMap<u64, String>,
     now: u64,
     pub(crate) log: Vec<Seen>,
     pub(crate) bulk: bool,
@@ -139,6 +144,7 @@ impl World {
             ports: vec!["null".to_owned()],
             answers: Answers::bind(trace),
             ended: trace.ended.clone(),
+            ops: trace.ops.clone(),
             now: 0,
             threads: BTreeMap::new(),
             held: Vec::new(),
@@ -167,6 +173,22 @@ impl World {
         self.answers.begin(step, answers);
     }
 
+    /// What the step did whose thread this is.
+    pub(crate) fn op_of(&self, thread: u64) -> &str {
+        self.ops.get(&thread).map_or("", String::as_str)
+    }
+
+    /// True while the original was still at the message of this step.
+    pub(crate) fn is_open(&self, step: u64) -> bool {
+        self.ended.get(&step).copied().unwrap_or(u64::MAX) > self.now
+    }
+
+    /// True if `what` was done to the page in this step.
+    pub(crate) fn did_supply(&self, pager: &str, page: u64) -> bool {
+        let mut did = self.did.iter();
+        did.any(|seen| seen.pager == pager && matches!(seen.what, What::Supply { page: p, .. } if p == page))
+    }
+
     pub(crate) fn create(&mut self, name: &str) {
         self.pagers.push(PagerSim {
             name: name.to_owned(),
@@ -187,6 +209,8 @@ impl World {
             checked: BTreeSet::new(),
             healed: BTreeSet::new(),
             shutting_down: false,
+            terminated: None,
+            flush_sent: BTreeSet::new(),
             handed_back: BTreeMap::new(),
             attribute_confirmations: Vec::new(),
             refused: BTreeSet::new(),
@@ -290,10 +314,9 @@ impl World {
                 .count();
             let sim = &mut self.pagers[pager];
             // As long as the original's worker was at the last message, the next one waited.
-            let kept = sim.last_message.is_some_and(|last| {
-                let ended = self.ended.get(&last).copied();
-                ended.unwrap_or(u64::MAX) > self.now
-            });
+            let kept = sim
+                .last_message
+                .is_some_and(|last| self.ended.get(&last).copied().unwrap_or(u64::MAX) > self.now);
             if !self.started || kept || busy >= WORKERS || sim.handling.is_some() && !all {
                 continue;
             }
