@@ -6,11 +6,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use actor_pager::backend::MemoryBackend;
 use actor_pager::mach::KernelHost;
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
-use actor_pager::takeover::{Client, RemoteMapping, TakeoverError};
+use actor_pager::takeover::{Client, Host, RemoteMapping, TakeoverError};
+use actor_pager::{Bucket, EventKind, KernelNews, PagerOptions, Wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_actor-pager");
 const PAGE: usize = 4096;
@@ -72,19 +75,35 @@ impl Drop for Process {
     }
 }
 
-/// A folder with a file of pages that each hold their own number, and a keeper.
-struct Scene {
-    folder: PathBuf,
-    keeper: Process,
-}
+/// A folder with a file of pages that each hold their own number; gone at the end.
+struct Folder(PathBuf);
 
-impl Scene {
+impl Folder {
     fn new(name: &str, pages: usize) -> Self {
         let folder = std::env::temp_dir().join(format!("takeover-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let bytes: Vec<u8> = (0..pages).flat_map(|page| [page as u8 + 1; PAGE]).collect();
         fs::write(folder.join("object"), bytes).unwrap();
-        let mut keeper = Process::start(&["keeper", "--socket", path(&folder.join("keeper"))]);
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Such a folder, and a keeper.
+struct Scene {
+    folder: Folder,
+    keeper: Process,
+}
+
+impl Scene {
+    fn new(name: &str, pages: usize) -> Self {
+        let folder = Folder::new(name, pages);
+        let mut keeper = Process::start(&["keeper", "--socket", path(&folder.0.join("keeper"))]);
         keeper.wait_for("keeping");
         Self { folder, keeper }
     }
@@ -96,7 +115,7 @@ impl Scene {
     }
 
     fn begin_to_serve(&self, more: &[&str]) -> Process {
-        let (file, socket) = (self.folder.join("object"), self.socket());
+        let (file, socket) = (self.folder.0.join("object"), self.socket());
         let mut arguments = vec!["serve", path(&file), "--socket", path(&socket)];
         arguments.extend(["--writable", "--sync-every", "0"]);
         arguments.extend(more);
@@ -104,7 +123,7 @@ impl Scene {
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.join("keeper")
+        self.folder.0.join("keeper")
     }
 
     fn attach(&self) -> RemoteMapping {
@@ -112,13 +131,7 @@ impl Scene {
     }
 
     fn stored(&self, at: usize) -> u8 {
-        fs::read(self.folder.join("object")).unwrap()[at]
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).unwrap();
+        fs::read(self.folder.0.join("object")).unwrap()[at]
     }
 }
 
@@ -267,6 +280,95 @@ fn a_dead_keeper_ends_neither_pager_nor_client() {
 }
 
 #[test]
+fn the_death_of_the_keeper_is_an_event_and_the_pager_goes_on() {
+    if !possible() {
+        return;
+    }
+    let mut scene = Scene::new("event", 1);
+    let linux = LinuxHost::new(LinuxOptions::default()).unwrap();
+    let host = Arc::new(Host::new(linux, scene.socket()));
+    let bucket = Bucket::builder().kernel(host.clone()).start().unwrap();
+    let mut events = bucket.events();
+    let options = PagerOptions {
+        name: Some("mine".to_owned()),
+        ..PagerOptions::default()
+    };
+    let store = MemoryBackend::from_bytes(&[7; 4 * PAGE]);
+    let pager = bucket.create_pager(store, options).unwrap();
+    let mapping = Client::new(scene.socket()).attach("mine").unwrap();
+    assert_eq!(peek(&mapping, 0), 7);
+    assert!(!host.is_alone());
+    scene.keeper.kill();
+    let gone = EventKind::Kernel(KernelNews::KeeperGone);
+    while events.next_blocking().unwrap().kind != gone {}
+    assert!(host.is_alone());
+    poke(&mapping, PAGE, 8);
+    assert_eq!((peek(&mapping, PAGE), peek(&mapping, 3 * PAGE)), (8, 7));
+    pager.sync_blocking(Wait::Yes).unwrap();
+    assert_eq!(pager.backend().read(PAGE as u64, 1), [8]);
+    assert_eq!(events.try_next(), None, "it is told once");
+    // Clients that come now find no keeper.
+    let refused = Client::new(scene.socket()).attach("mine");
+    assert!(matches!(refused, Err(TakeoverError::NoKeeper { .. })));
+}
+
+/// The keeper's child that is not `before`.
+fn successor(keeper: &Process, before: u32) -> u32 {
+    let keeper = keeper.child.id();
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+    let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    children.find(|&pid| pid != before).expect("a successor lives")
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_keeper_starts_successors_as_often_as_pagers_die() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new("respawn", 8);
+    let (file, socket) = (folder.0.join("object"), folder.0.join("keeper"));
+    let serve = [PROGRAM, "serve", path(&file), "--socket", path(&socket)];
+    let how = ["--writable", "--sync-every", "10"];
+    let keep = ["keeper", "--socket", path(&socket), "--respawn"];
+    let mut keeper = Process::start(&[&keep[..], &serve, &how].concat());
+    keeper.wait_for("keeping");
+    // The first pager is started by hand, the others are not.
+    let mut pager = Process::start(&[&serve[1..], &how].concat());
+    keeper.wait_for("object: served by process 1");
+    let mapping = Client::new(&socket).attach("object").unwrap();
+    poke(&mapping, 0, 100);
+    let mut victim = pager.child.id();
+    pager.kill();
+    for generation in 2..5_u8 {
+        keeper.wait_for(&format!("object: served by process {generation}"));
+        victim = successor(&keeper, victim);
+        assert_eq!(peek(&mapping, 0), 98 + generation);
+        assert_eq!(peek(&mapping, usize::from(generation) * PAGE), generation + 1);
+        poke(&mapping, 0, 99 + generation);
+        kill(victim);
+    }
+    keeper.wait_for("object: served by process 5");
+    let last = successor(&keeper, victim);
+    assert_eq!(peek(&mapping, 0), 103);
+    let start = Instant::now();
+    while fs::read(&file).unwrap()[0] != 103 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it is not written back"
+        );
+        std::thread::yield_now();
+    }
+    // The keeper goes first, so that there is no other.
+    keeper.kill();
+    kill(last);
+}
+
+#[test]
 fn an_object_that_nobody_makes_is_waited_for_only_so_long() {
     let scene = Scene::new("nobody", 1);
     let client = Client::new(scene.socket()).patience(Some(Duration::from_millis(20)));
@@ -280,7 +382,7 @@ fn another_length_is_refused() {
     }
     let scene = Scene::new("shape", 4);
     scene.serve().kill();
-    fs::write(scene.folder.join("object"), vec![1; 8 * PAGE]).unwrap();
+    fs::write(scene.folder.0.join("object"), vec![1; 8 * PAGE]).unwrap();
     let mut other = scene.begin_to_serve(&[]);
     assert!(!other.child.wait().unwrap().success());
 }
@@ -320,14 +422,14 @@ fn a_page_that_failed_heals_also_when_its_pager_died() {
     let scene = Scene::new("heals", 4);
     let mut first = scene.serve();
     let mapping = scene.attach();
-    let file = scene.folder.join("object");
+    let file = scene.folder.0.join("object");
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..PAGE]).unwrap();
     assert_eq!(try_peek(&mapping, 3 * PAGE), Err(rustix::io::Errno::FAULT));
     first.kill();
     fs::write(&file, &whole).unwrap();
     let _second = scene.serve();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while try_peek(&mapping, 3 * PAGE) != Ok(4) {
         assert!(start.elapsed() < Duration::from_secs(60), "the page stays bad");
         std::thread::yield_now();

@@ -34,8 +34,6 @@ pub enum KernelNews {
     MemoryBack,
     /// The keeper of the object is gone: nobody can take over if this process dies.
     KeeperGone,
-    /// A keeper keeps the object again.
-    KeeperBack,
 }
 
 /// A kernel that objects can be made in; one per bucket, shared by its threads.

@@ -22,6 +22,8 @@ pub struct Host {
     standby: bool,
     links: Mutex<Vec<Arc<Link>>>,
     alone: Arc<AtomicBool>,
+    /// The host itself closes its connections.
+    ended: Arc<AtomicBool>,
 }
 
 /// What the keeper had of an object.
@@ -39,6 +41,7 @@ impl Host {
             standby: false,
             links: Mutex::default(),
             alone: Arc::default(),
+            ended: Arc::default(),
         }
     }
 
@@ -78,13 +81,16 @@ impl Host {
     }
 
     fn listen(&self, object: String, link: Arc<Link>, clients: RemoteClients) -> io::Result<()> {
-        let alone = self.alone.clone();
+        let (alone, ended) = (self.alone.clone(), self.ended.clone());
         let listener = std::thread::Builder::new().name("actor-pager-keeper".to_owned());
         let kept = link.clone();
         listener.spawn(move || {
             let end = hear(&link, &clients);
-            if !alone.swap(true, SeqCst) {
+            // Who closes the host by itself has said so before.
+            if !ended.load(SeqCst) {
+                alone.store(true, SeqCst);
                 tracing::error!(%object, ?end, "the keeper is gone: nobody can take over if this process dies");
+                clients.keeper_gone();
             }
         })?;
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +189,7 @@ impl KernelHost for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.alone.store(true, SeqCst);
+        self.ended.store(true, SeqCst);
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.iter().for_each(|link| link.close());
     }

@@ -4,5 +4,7 @@
 mod bench;
 mod demo;
 mod errors;
+#[cfg(target_os = "linux")]
+mod forbidden;
 mod page;
 mod support;

@@ -33,6 +33,10 @@ mod yours;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+use actor_pager::error::StartError;
+#[cfg(target_os = "linux")]
+use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use clap::Args;
 
 use error::BenchError;
@@ -91,6 +95,8 @@ pub(crate) fn main(args: &BenchArgs) -> ExitCode {
 /// Measures, and prints each row when it is done.
 #[cfg(target_os = "linux")]
 fn run(args: &BenchArgs) -> Result<(), BenchError> {
+    // What is missing is said in words before it is met.
+    LinuxHost::new(LinuxOptions::default()).map_err(StartError::from)?;
     if args.scale {
         return scale::run(args.json);
     }

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use actor_pager::backend::OpenError;
+use actor_pager::error::{CreateError, StartError};
+use actor_pager::mach::KernelError;
 use actor_pager::takeover::{Keeper, Notice};
 use clap::{Args, Subcommand};
 
@@ -118,9 +121,18 @@ pub(crate) fn run(command: &KeeperCommand) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", sentence(&*error));
-            ExitCode::FAILURE
+            ExitCode::from(code(&*error))
         }
     }
+}
+
+/// The program's exit code, as of its other commands.
+fn code(error: &(dyn std::error::Error + 'static)) -> u8 {
+    if error.is::<OpenError>() {
+        return 3;
+    }
+    let lacks = error.is::<KernelError>() || error.is::<StartError>() || error.is::<CreateError>();
+    if lacks { 4 } else { 1 }
 }
 
 /// Any of the errors that end a command.

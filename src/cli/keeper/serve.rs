@@ -9,11 +9,11 @@ use std::time::Duration;
 use actor_pager::backend::{FileBackend, FileOptions};
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::takeover::Host;
-use actor_pager::{Bucket, Pager, PagerOptions, Wait};
+use actor_pager::{Bucket, EventKind, Events, KernelNews, Pager, PagerOptions, Wait};
 
 use super::{Failure, ServeArguments};
 
-/// How often the process looks whether the keeper still lives.
+/// How often the process looks for events.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop, or killed.
@@ -27,7 +27,8 @@ pub(super) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let options = LinuxOptions::default().resident_limit(Some(arguments.resident.0));
     let host = Host::new(LinuxHost::new(options)?, &arguments.socket).standby(arguments.standby);
     let host = Arc::new(host);
-    let bucket = Bucket::builder().kernel(host.clone()).start()?;
+    let bucket = Bucket::builder().kernel(host).start()?;
+    let events = bucket.events();
     let name = arguments.object.clone().or_else(|| {
         let name = arguments.file.file_name()?;
         Some(name.to_string_lossy().into_owned())
@@ -42,17 +43,20 @@ pub(super) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         0 => None,
         milliseconds => Some(Duration::from_millis(milliseconds)),
     };
-    attend(&pager, &host, &commands()?, pause);
+    attend(&pager, events, &commands()?, pause);
     Ok(())
 }
 
-fn attend(pager: &Pager<FileBackend>, host: &Host, commands: &Receiver<String>, pause: Option<Duration>) {
-    let mut alone = false;
+fn attend(
+    pager: &Pager<FileBackend>,
+    mut events: Events,
+    commands: &Receiver<String>,
+    pause: Option<Duration>,
+) {
     loop {
         let command = commands.recv_timeout(pause.unwrap_or(LOOK));
-        if host.is_alone() && !alone {
-            alone = true;
-            eprintln!("note: the keeper is gone; nobody can take over if this process dies");
+        while let Some(event) = events.try_next() {
+            note(&event.kind);
         }
         match command.as_deref() {
             Ok("sync") => sync(pager, true),
@@ -72,6 +76,20 @@ fn sync(pager: &Pager<FileBackend>, aloud: bool) {
         Ok(()) if aloud => println!("synced"),
         Ok(()) => {}
         Err(error) => eprintln!("error: {}", super::sentence(&error)),
+    }
+}
+
+/// Tells people what they should know.
+fn note(kind: &EventKind) {
+    match kind {
+        EventKind::Kernel(KernelNews::KeeperGone) => {
+            eprintln!("note: the keeper is gone; nobody can take over if this process dies");
+        }
+        EventKind::WritesFailed { range, error } => {
+            eprintln!("note: {range:?} cannot be written and is kept in memory: {error}");
+        }
+        EventKind::WritesRecovered => eprintln!("note: everything that could not be written is written"),
+        other => tracing::debug!(event = ?other, "event"),
     }
 }
 

@@ -18,7 +18,7 @@ use super::space::{Mapping, Space};
 use super::spaces::Spaces;
 use super::uffd::Uffd;
 use super::view::ClientView;
-use crate::mach::kernel::{KernelError, ObjectKernel, ObjectSpec};
+use crate::mach::kernel::{KernelError, KernelNews, ObjectKernel, ObjectSpec};
 use crate::object::{PageIndex, PageRange, PageSize};
 
 fn failed(call: &'static str) -> impl Fn(io::Error) -> KernelError {
@@ -85,6 +85,7 @@ pub struct RemoteClient {
 enum News {
     Came(RemoteClient),
     Gone(u64),
+    Keeper(KernelNews),
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +114,11 @@ impl RemoteClients {
     /// A client is gone, its mapping with it.
     pub fn gone(&self, id: u64) {
         self.tell(News::Gone(id));
+    }
+
+    /// Whoever keeps the object for a successor is gone: the object goes on, and people are told.
+    pub fn keeper_gone(&self) {
+        self.tell(News::Keeper(KernelNews::KeeperGone));
     }
 
     fn tell(&self, news: News) {
@@ -171,6 +177,7 @@ impl LinuxObject {
                     self.spaces.remove_client(id);
                     self.terminate_if_unused();
                 }
+                News::Keeper(news) => self.news.push_back(news),
             }
         }
     }
