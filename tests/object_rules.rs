@@ -996,3 +996,156 @@ fn a_kernel_that_lost_an_offered_page_is_answered() {
     bench.request(1, 1, Prot::READ);
     assert_eq!(bench.reads(), [range(0, 1), range(1, 2)]);
 }
+
+#[test]
+fn an_offer_takes_a_refusal_back() {
+    let mut bench = Bench::ready();
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.read_locked();
+    bench.unlock(0, 1);
+    bench.end_unlock(Err(PageError::NoSpace));
+    // The writer asks again; before that is heard the offer answers it.
+    bench.offer(0, false, false);
+    bench.request(0, 1, Prot::READ_WRITE);
+    let data = bench.returned(0, 1, true, false);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.confirm(0, 1);
+    bench.write_all();
+    assert_eq!(bench.errors(), [], "an error would answer the newer request, too");
+    assert_eq!(bench.supplied(0), Some((CONTROL, data)));
+    assert_eq!(bench.reads(), []);
+}
+
+#[test]
+fn a_failed_read_that_a_return_overtakes_is_not_told() {
+    let mut bench = Bench::ready();
+    bench.request(0, 1, Prot::READ);
+    let data = bench.returned(0, 1, true, false);
+    bench.fail_reads(PageError::Io);
+    assert_eq!(bench.errors(), []);
+    bench.write_all();
+    assert_eq!(
+        bench.supplied(0),
+        Some((CONTROL, data)),
+        "should anybody wait all the same"
+    );
+}
+
+#[test]
+fn a_kernel_that_confirms_nothing_is_asked_for_a_page_once_and_answered_when_it_does() {
+    let mut bench = Bench::ready();
+    let mut bytes = 0;
+    for round in 0..100 {
+        bench.offer(0, false, false);
+        bench.request(0, 1, Prot::READ);
+        bench.returned(0, 1, false, false);
+        if round == 0 {
+            bytes = bench.object.state_bytes();
+        }
+    }
+    assert_eq!(bench.lock_requests().len(), 1);
+    assert_eq!(bench.object.state_bytes(), bytes, "nothing piles up");
+    bench.offer(0, false, false);
+    bench.request(0, 1, Prot::READ);
+    bench.confirm(0, 1);
+    assert_eq!(bench.lock_requests().len(), 1, "it asked again since: so is it");
+    assert_eq!(bench.errors(), []);
+    bench.confirm(0, 1);
+    assert_eq!(bench.reads(), [range(0, 1)], "it has lost the page");
+}
+
+#[test]
+fn a_kernel_that_confirms_nothing_has_its_requests_answered_when_it_goes() {
+    for gone in [
+        Event::Terminate {
+            control: CONTROL,
+            name: PortName(2),
+        },
+        Event::NoSenders,
+    ] {
+        let mut bench = Bench::ready();
+        bench.offer(0, false, false);
+        bench.request(0, 1, Prot::READ);
+        let sync = bench.lock(LockKind::Sync, 0, 4);
+        let shutdown = bench.shutdown(4);
+        assert_eq!((bench.errors(), bench.answer(sync)), (vec![], None));
+        bench.feed(gone);
+        assert_eq!(bench.errors(), [(0, PageError::Io)]);
+        assert_eq!(bench.answer(sync), Some(Answer::Done));
+        assert_eq!(bench.answer(shutdown), Some(Answer::Done));
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_a_confirmation_is_answered_when_the_object_is_shut_down() {
+    let mut bench = Bench::ready();
+    bench.offer(0, false, false);
+    bench.request(0, 1, Prot::READ);
+    bench.shutdown(4);
+    bench.confirm(0, 4);
+    assert_eq!(bench.object.state(), ObjectState::ShutDown);
+    assert_eq!(bench.errors(), [(0, PageError::Io)]);
+}
+
+#[test]
+fn a_page_that_comes_back_during_an_unlock_was_there() {
+    let mut bench = Bench::ready();
+    bench.offer(0, true, true);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.unlock(0, 1);
+    bench.returned(0, 1, false, true);
+    bench.confirm(0, 1);
+    let supplied = bench.supplied(0);
+    bench.end_unlock(Ok(()));
+    // The page is written to before the write of what it held before ends.
+    bench.write_all();
+    assert_eq!(
+        bench.supplied(0),
+        supplied,
+        "the offer answered the request: nothing else does"
+    );
+    assert_eq!(bench.errors(), []);
+}
+
+#[test]
+fn a_kernel_that_is_gone_takes_no_data_with_it() {
+    let mut bench = Bench::ready();
+    bench.resident(0);
+    let data = bench.returned(0, 1, true, true);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.unlock(0, 1);
+    let supplied = bench.supplied(0);
+    bench.feed(Event::NoSenders);
+    bench.fail_writes(PageError::NoSpace);
+    assert_eq!(bench.supplied(0), supplied);
+    assert_eq!(
+        bench.errors(),
+        [(0, PageError::Io)],
+        "the request is answered all the same"
+    );
+    let state = PageState::Failed { kernel_copy: false };
+    assert_eq!(bench.object.page_state(PageIndex(0)), state);
+    let sync = bench.lock(LockKind::Sync, 0, 1);
+    bench.write_all();
+    assert_eq!(bench.stored(0), Some(data));
+    assert!(bench.answer(sync).is_some());
+}
+
+#[test]
+fn a_request_is_answered_by_whatever_answers_a_later_one() {
+    let mut bench = Bench::ready();
+    bench.offer(0, true, true);
+    bench.lock_without_waiting(LockKind::Flush, 0, 1);
+    // The first was sent before the offer came, the second after the flush.
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.unlock(0, 1);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.end_unlock(Ok(()));
+    bench.read_all();
+    bench.confirm(0, 1);
+    assert_eq!(
+        bench.reads(),
+        [],
+        "the kernel has the page, perhaps changed by now"
+    );
+}

@@ -66,15 +66,17 @@ impl MemoryObject {
 
     fn answer_read(&mut self, page: PageIndex, control: PortName, result: Result<PagesSupplied, PageError>) {
         self.set_error(page, result.err());
-        match result {
-            // What the kernel has returned meanwhile is newer, and it had the page already, by an offer.
-            Ok(PagesSupplied { data, .. }) if self.queues.holds_return(page, control) => {
-                self.set_state(page, PageState::Absent);
+        // What the kernel has returned meanwhile is newer, and it had the page already, by an offer.
+        if self.queues.holds_return(page, control) {
+            self.set_state(page, PageState::Absent);
+            if let Ok(PagesSupplied { data, .. }) = result {
                 self.release(page, data);
-                // Should it wait all the same, it is answered after its return.
-                let access = Prot::READ;
-                self.queues.push(page, Waiting::Request { control, access });
             }
+            // Should it wait all the same, it is answered after its return.
+            let access = Prot::READ;
+            return self.queues.push(page, Waiting::Request { control, access });
+        }
+        match result {
             Ok(PagesSupplied { data, write_lock }) if self.life == Life::Open => {
                 let lock = if write_lock { Prot::WRITE } else { Prot::NONE };
                 self.supply(page, control, data, lock);
@@ -94,7 +96,7 @@ impl MemoryObject {
 
     /// Supplies a page that the store has.
     fn supply(&mut self, page: PageIndex, control: PortName, data: DataId, lock: Prot) {
-        let alive = self.sessions.control() == Some(control);
+        let alive = self.is_alive(control);
         self.set_state(
             page,
             if alive {
@@ -177,7 +179,8 @@ impl MemoryObject {
         let Some(Waiting::Request { control, access }) = self.queues.front(page) else {
             return false;
         };
-        if self.life != Life::Open || self.pages.get(page).refusal.is_some() && access.writes() {
+        let is_refused = self.pages.get(page).refusal.is_some() && access.writes();
+        if self.life != Life::Open || is_refused || !self.is_alive(control) {
             return false;
         }
         self.supply(page, control, write.data, Prot::NONE);

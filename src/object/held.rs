@@ -6,15 +6,16 @@
 //! waits for an answer, though; so it is asked to return the page, and to say when it has.
 
 use super::batch::Tell;
-use super::lock::{Held, LockWait, Purpose};
+use super::lock::{Held, LockWait, Purpose, Sight};
 use super::memory_object::MemoryObject;
 use super::page::PageState;
+use super::waiting::Waiting;
 use super::{PageError, PageIndex, PageRange, PortName, Prot};
 
 impl MemoryObject {
     /// Asks the kernel for the page that it asks for; one question at a time is enough.
     pub(crate) fn check_held(&mut self, page: PageIndex, control: PortName, access: Prot) {
-        if self.locks.checks(page, control) {
+        if self.locks.asks_again(page, control, access) {
             return;
         }
         self.tell(page, control, Tell::Check(page));
@@ -22,7 +23,7 @@ impl MemoryObject {
             page,
             control,
             access,
-            seen: false,
+            sight: Sight::Missing,
         };
         self.locks.add(LockWait {
             purpose: Purpose::Held(held),
@@ -35,25 +36,39 @@ impl MemoryObject {
         });
     }
 
-    /// The kernel has returned the page if it had it; if it had not, its request is answered.
+    /// The kernel has returned the page if it had it; if it had not, or is gone, its request is
+    /// answered.
     pub(crate) fn end_check(&mut self, held: Held) {
         let Held {
             page,
             control,
             access,
-            seen,
+            sight,
         } = held;
+        match sight {
+            Sight::Seen => return,
+            Sight::Missing | Sight::AskedAgain if !self.is_alive(control) => {
+                return self.tell(page, control, Tell::Error(PageError::Io));
+            }
+            Sight::Missing if self.loses(page) => {
+                return self.tell(page, control, Tell::Error(PageError::Io));
+            }
+            Sight::Missing | Sight::AskedAgain => {}
+        }
+        self.arrive(page, Waiting::Request { control, access });
+    }
+
+    /// The kernel does not hold the page after all; true if nobody has its data then.
+    fn loses(&mut self, page: PageIndex) -> bool {
         let state = self.page_state(page);
-        let lost = matches!(state, PageState::Resident { .. } | PageState::Absent);
-        if seen || !lost || self.sessions.control() != Some(control) {
-            return;
+        if !matches!(state, PageState::Resident { .. }) {
+            return false;
         }
         self.failures.take_kept(page);
         self.set_state(page, PageState::Absent);
         if state.is_unsaved() {
             self.set_error(page, Some(PageError::Io));
-            return self.tell(page, control, Tell::Error(PageError::Io));
         }
-        self.serve_request(page, control, access);
+        state.is_unsaved()
     }
 }

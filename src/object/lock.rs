@@ -21,8 +21,18 @@ pub(crate) struct Held {
     pub(crate) page: PageIndex,
     pub(crate) control: PortName,
     pub(crate) access: Prot,
-    /// The page came back since: it was there, and its supply answered the request.
-    pub(crate) seen: bool,
+    pub(crate) sight: Sight,
+}
+
+/// What the kernel has shown of a page since it asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sight {
+    /// Nothing: if it stays so, the kernel has lost the page and waits for an answer.
+    Missing,
+    /// The page came back: it was there, and its supply answered the request.
+    Seen,
+    /// As `Seen`, and the kernel has asked for the page once more since.
+    AskedAgain,
 }
 
 impl Purpose {
@@ -108,17 +118,29 @@ impl Locks {
     /// The kernel returned a page that it had asked for: it had it.
     pub(crate) fn seen_back(&mut self, page: PageIndex) {
         for wait in &mut self.waits {
-            if let Purpose::Held(held) = &mut wait.purpose {
-                held.seen |= held.page == page;
+            if let Purpose::Held(held) = &mut wait.purpose
+                && held.page == page
+            {
+                held.sight = Sight::Seen;
             }
         }
     }
 
-    /// True if the kernel is being asked whether it holds `page`.
-    pub(crate) fn checks(&self, page: PageIndex, control: PortName) -> bool {
-        let same = |held: Held| held.page == page && held.control == control && !held.seen;
-        let mut waits = self.waits.iter();
-        waits.any(|wait| matches!(wait.purpose, Purpose::Held(held) if same(held)))
+    /// The kernel asks for a page; true if it is being asked already whether it holds it. So no
+    /// page has more than one such question open, whatever the kernel does.
+    pub(crate) fn asks_again(&mut self, page: PageIndex, control: PortName, access: Prot) -> bool {
+        for wait in self.waits.iter_mut().filter(|wait| wait.closed_at.is_none()) {
+            if let Purpose::Held(held) = &mut wait.purpose
+                && held.page == page
+                && held.control == control
+            {
+                if held.sight == Sight::Seen {
+                    (held.sight, held.access) = (Sight::AskedAgain, access);
+                }
+                return true;
+            }
+        }
+        false
     }
 
     /// A page write was taken on: whoever is still open waits for it.

@@ -210,12 +210,15 @@ impl MemoryObject {
     fn finish_shutdown(&mut self, failed: &[Failure], effects: &mut Vec<Effect>) {
         self.life = Life::ShutDown;
         let outcome = self.hand_back(failed);
-        effects.push(Effect::DestroyPort);
         while let Some(wait) = self.locks.take_first() {
-            if let Some(token) = wait.purpose.token() {
-                answer(token, Answer::ShutDown, effects);
+            match wait.purpose {
+                Purpose::User(token, _) => answer(token, Answer::ShutDown, effects),
+                Purpose::Held(held) => self.end_check(held),
+                Purpose::Shutdown | Purpose::Notice => {}
             }
         }
+        self.flush(effects);
+        effects.push(Effect::DestroyPort);
         while let Some(token) = self.attributes.take_first() {
             answer(token, Answer::ShutDown, effects);
         }

@@ -130,6 +130,7 @@ impl MemoryObject {
         let inside = self.inside(range);
         for page in inside.iter() {
             let control = place.control;
+            self.locks.seen_back(page);
             self.arrive(
                 page,
                 Waiting::Return {

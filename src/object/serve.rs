@@ -52,7 +52,7 @@ impl MemoryObject {
                 kernel_copy,
                 seq,
             } => {
-                self.locks.seen_back(page);
+                let kernel_copy = kernel_copy && self.is_alive(control);
                 if dirty || self.page_state(page).is_unsaved() {
                     self.release_kept(page);
                     let told = false;
@@ -61,12 +61,14 @@ impl MemoryObject {
                     self.clean_return(page, data, kernel_copy);
                 }
             }
-            Waiting::Unlock { control } => self.serve_unlock(page, control),
+            Waiting::Unlock { control } if self.is_alive(control) => self.serve_unlock(page, control),
+            Waiting::Unlock { .. } => {}
         }
     }
 
     pub(crate) fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot) {
-        if self.life != Life::Open {
+        // A kernel that is gone needs no data, and none may be lost to it.
+        if self.life != Life::Open || !self.is_alive(control) {
             return self.tell(page, control, Tell::Error(PageError::Io));
         }
         if let Some(error) = self.take_refusal(page, access) {
@@ -221,7 +223,7 @@ impl MemoryObject {
 
     pub(crate) fn end_unlock(&mut self, page: PageIndex, control: PortName, result: Result<(), PageError>) {
         let known = self.pages.get(page);
-        if self.sessions.control() != Some(control) {
+        if !self.is_alive(control) {
             return self.set_state(page, PageState::Absent);
         }
         let unsaved = known.state.is_unsaved();
@@ -257,7 +259,17 @@ impl MemoryObject {
         }
     }
 
+    /// True for the kernel that uses the object, as opposed to one that did.
+    pub(crate) fn is_alive(&self, control: PortName) -> bool {
+        self.sessions.control() == Some(control)
+    }
+
     pub(crate) fn tell(&mut self, page: PageIndex, control: PortName, what: Tell) {
+        match what {
+            // It answers all that the kernel has asked for the page.
+            Tell::Supply { .. } | Tell::Error(_) => self.locks.seen_back(page),
+            Tell::Grant | Tell::Refuse { .. } | Tell::Fetch | Tell::Check(_) => {}
+        }
         self.batches.push(page, Action::Tell { control, what });
     }
 

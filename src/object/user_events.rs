@@ -3,7 +3,7 @@
 use super::attributes::Attributes;
 use super::batch::Tell;
 use super::memory_object::{Life, MemoryObject};
-use super::page::PageState;
+use super::page::{Page, PageState};
 use super::{Answer, DataId, Effect, Event, PageIndex, PortName, Prot, Refusal, RequestToken};
 
 /// A page that a user offers, as it came.
@@ -107,15 +107,21 @@ impl MemoryObject {
         if self.page_state(page) != PageState::Absent {
             return self.release(page, data);
         }
-        // It answers a request that was not answered yet.
-        self.locks.seen_back(page);
-        self.set_state(
+        // It answers a request that was not answered yet, also one that was to get a refusal.
+        let known = self.pages.get(page);
+        let state = PageState::Resident {
+            write_locked: write_lock,
+            unsaved: precious,
+            flushing: false,
+            offered: true,
+        };
+        let refusal = None;
+        self.pages.set(
             page,
-            PageState::Resident {
-                write_locked: write_lock,
-                unsaved: precious,
-                flushing: false,
-                offered: true,
+            Page {
+                state,
+                refusal,
+                ..known
             },
         );
         let lock = if write_lock { Prot::WRITE } else { Prot::NONE };

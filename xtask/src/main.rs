@@ -5,6 +5,7 @@ mod cargo;
 mod chaos;
 mod debian;
 mod dependencies;
+mod explore;
 mod failure;
 mod lint;
 mod simulate;
@@ -29,6 +30,8 @@ Commands:
   simulate [ARGUMENTS]
           Live 100 000 seeded lives of a pager under the simulated kernel and check every byte;
           a failure names its seed. Arguments go to the example `simulate` instead.
+  explore
+          Visit every state that the core can reach with few pages; fails unless the spaces close.
   chaos [--seconds N] [--seed S]
           Stores that fail in every way, pagers that panic, threads that die: a third of the time
           (60 seconds unless told otherwise) in simulation, the rest with real memory; every word
@@ -64,6 +67,7 @@ fn run(command: &str, arguments: &[String]) -> Option<Result<(), Failure>> {
         "test" => test::run(arguments),
         "lint" => lint::run(),
         "simulate" => simulate::run(arguments),
+        "explore" => explore::run(arguments),
         "chaos" => chaos::run(arguments),
         "takeover" => takeover::run(arguments),
         "capi" => capi::run(arguments),

@@ -1,6 +1,6 @@
 //! The state of an object without names: two objects with the same canonical state behave alike.
 
-use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::object::attributes::Attributes;
 use crate::object::failures::Kept;
@@ -10,65 +10,82 @@ use crate::object::ops::OpKind;
 use crate::object::waiting::Waiting;
 use crate::object::{DataId, MemoryObject, PageError, PageIndex, PageRange, PortName};
 
-/// Everything that decides what an object will do, with data, operations, tokens and write numbers
-/// named in the order in which they are met.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Canonical(Vec<u32>);
+/// Everything that decides what an object will do, as a hash of 128 bits: with ten million states, two
+/// that differ get the same one with a probability below 10⁻²⁴.
+///
+/// Data, operations, tokens, control ports and write numbers are named in the order in which they
+/// are met. Of a write number nothing counts but which pages share it, and which of the lock requests
+/// that the kernel has confirmed it comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Canonical(u64, u64);
 
-struct Naming<'a> {
-    words: &'a mut Vec<u32>,
-    data: BTreeMap<DataId, u32>,
-    seqs: BTreeMap<u64, u32>,
+struct Naming {
+    words: Vec<u32>,
+    data: Names<DataId>,
+    seqs: Names<u64>,
+    controls: Names<PortName>,
+    /// The numbers at which lock requests were closed, in order.
+    closed: Vec<u64>,
+}
+
+/// Names by order of appearance; few at a time.
+struct Names<T>(Vec<T>);
+
+impl<T: PartialEq> Names<T> {
+    fn of(&mut self, value: T) -> u32 {
+        let at = self.0.iter().position(|known| *known == value);
+        at.unwrap_or_else(|| {
+            self.0.push(value);
+            self.0.len() - 1
+        }) as u32
+    }
 }
 
 impl Canonical {
     pub(super) fn of(object: &MemoryObject, pages: u64) -> Self {
-        let mut words = Vec::with_capacity(48);
+        let mut closed: Vec<_> = object.locks.iter().filter_map(|wait| wait.closed_at).collect();
+        closed.sort_unstable();
+        closed.dedup();
         let mut naming = Naming {
-            words: &mut words,
-            data: BTreeMap::new(),
-            seqs: seqs(object),
+            words: Vec::with_capacity(64),
+            data: Names(Vec::new()),
+            seqs: Names(Vec::new()),
+            controls: Names(vec![PortName::default()]),
+            closed,
         };
         naming.head(object);
         (0..pages).for_each(|page| naming.page(object, PageIndex(page)));
         naming.ops(object);
         naming.locks(object);
-        Self(words)
+        Self(hash(0, &naming.words), hash(1, &naming.words))
     }
 }
 
-/// The ranks of all write numbers in use.
-fn seqs(object: &MemoryObject) -> BTreeMap<u64, u32> {
-    let ops = object.ops.iter().filter_map(|op| match op.kind {
-        OpKind::Write { seq, .. } => Some(seq),
-        OpKind::Read | OpKind::Unlock => None,
-    });
-    let closed = object.locks.iter().filter_map(|wait| wait.closed_at);
-    let queued = object.queues.seqs().map(|(_, seq)| seq);
-    let mut all: Vec<u64> = ops.chain(closed).chain(queued).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.into_iter().zip(0..).collect()
+fn hash(salt: u8, words: &[u32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (salt, words).hash(&mut hasher);
+    hasher.finish()
 }
 
-impl Naming<'_> {
+impl Naming {
     fn put(&mut self, word: u32) {
         self.words.push(word);
     }
 
     fn data(&mut self, data: DataId) {
-        let next = self.data.len() as u32;
-        let name = *self.data.entry(data).or_insert(next);
+        let name = self.data.of(data);
         self.put(name);
     }
 
     fn seq(&mut self, seq: u64) {
-        let rank = self.seqs.get(&seq).copied().unwrap_or(u32::MAX);
-        self.put(rank);
+        let name = self.seqs.of(seq);
+        let before = self.closed.partition_point(|closed| *closed <= seq) as u32;
+        self.put(name * 16 + before);
     }
 
     fn control(&mut self, control: PortName) {
-        self.put(control.0 as u32);
+        let name = self.controls.of(control);
+        self.put(name);
     }
 
     fn head(&mut self, object: &MemoryObject) {
@@ -165,13 +182,19 @@ impl Naming<'_> {
                 Purpose::User(..) => 7000,
                 Purpose::Shutdown => 7001,
                 Purpose::Notice => 7002,
-                Purpose::Held(held) => 7003 + u32::from(held.seen) + 2 * held.access.bits(),
+                Purpose::Held(held) => 7003 + held.sight as u32 + 4 * held.access.bits(),
             });
+            if let Purpose::Held(held) = wait.purpose {
+                self.control(held.control);
+            }
             self.put((wait.asked.start().0 * 8 + wait.asked.end().0) as u32);
             self.put(u32::from(wait.flushes));
             self.put(wait.pending as u32);
             match wait.closed_at {
-                Some(seq) => self.seq(seq),
+                Some(seq) => {
+                    let rank = self.closed.partition_point(|closed| *closed < seq) as u32;
+                    self.put(7101 + rank);
+                }
                 None => self.put(7100),
             }
             for failure in &wait.failed {

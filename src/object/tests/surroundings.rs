@@ -2,36 +2,27 @@
 
 use std::collections::BTreeSet;
 
+use super::asked::Asked;
+use super::canonical::Canonical;
 use crate::object::failures::Kept;
 use crate::object::ops::OpKind;
 use crate::object::waiting::Waiting;
 use crate::object::{
-    Answer, CopyStrategy, DataId, Effect, Event, LockKind, MemoryObject, OpId, PageError, PageFate,
-    PageIndex, PageRange, PageSize, PagesSupplied, PortName, Prot, RequestToken,
+    Answer, DataId, Effect, Event, MemoryObject, OpId, PageError, PageFate, PageIndex, PageRange,
+    PagesSupplied, RequestToken,
 };
 
 pub(super) const PAGE: u64 = 4096;
-
-/// The bounds of an exploration: what the surroundings do not do, or not any more.
-pub(super) struct Bounds {
-    pub(super) pages: u64,
-    /// What waits for busy pages, at most.
-    pub(super) queue: u64,
-    /// Lock requests, and attribute changes, that wait.
-    pub(super) locks: usize,
-    pub(super) sessions: bool,
-    pub(super) attributes: bool,
-    pub(super) shutdown: bool,
-}
 
 /// An object, and what was given to it and not yet back.
 #[derive(Clone)]
 pub(super) struct Surroundings {
     pub(super) object: MemoryObject,
-    pages: u64,
+    pub(super) pages: u64,
     next: u32,
     held: BTreeSet<(DataId, u64)>,
     tokens: BTreeSet<RequestToken>,
+    asked: Asked,
 }
 
 /// How operations end.
@@ -49,18 +40,22 @@ impl Surroundings {
             next: 0,
             held: BTreeSet::new(),
             tokens: BTreeSet::new(),
+            asked: Asked::default(),
         }
     }
 
     /// Feeds one event; says which promise is broken.
     pub(super) fn feed(&mut self, event: Event) -> Result<Vec<Effect>, String> {
         self.give(&event);
+        self.asked.ask(&self.object, &event);
         let mut effects = Vec::new();
         self.object.handle(event, &mut effects);
         for effect in &effects {
             self.take(effect)?;
+            self.asked.answer(effect);
         }
         self.object.check_invariants()?;
+        self.asked.check(&self.object)?;
         self.check_held()?;
         let unanswered: BTreeSet<_> = self.object.unanswered().collect();
         if unanswered != self.tokens {
@@ -193,164 +188,6 @@ impl Surroundings {
         Err(format!("holds {holds:?}, was given {:?}", self.held))
     }
 
-    /// Everything that can happen, within the bounds of an exploration.
-    pub(super) fn events(&mut self, bounds: &Bounds) -> Vec<Event> {
-        let mut events = vec![Event::RetryWrites];
-        self.session_events(bounds, &mut events);
-        self.attribute_events(bounds, &mut events);
-        self.lock_events(bounds, &mut events);
-        let control = self.object.control().unwrap_or(PortName(9));
-        let whole = PageRange::with_len(PageIndex(0), self.pages);
-        let mut ranges: Vec<_> = whole.iter().map(PageRange::single).collect();
-        ranges.extend((self.pages > 1).then_some(whole));
-        let waiting = self.object.queues.iter().count() as u64;
-        for range in ranges {
-            let busy = range
-                .iter()
-                .filter(|page| self.object.page_state(*page).is_busy())
-                .count() as u64;
-            if busy == 0 || waiting + busy <= bounds.queue {
-                self.page_events(control, range, &mut events);
-            }
-        }
-        self.endings(&mut events);
-        events
-    }
-
-    fn session_events(&self, bounds: &Bounds, events: &mut Vec<Event>) {
-        let control = self.object.control();
-        let dying = self.object.sessions.dying().count();
-        if !bounds.sessions && (control.is_some() || dying > 0) {
-            return;
-        }
-        let ports = [PortName(1), PortName(2)];
-        let next = ports
-            .into_iter()
-            .find(|port| !self.object.sessions.dying().any(|dying| dying == *port));
-        events.extend(next.map(|control| Event::Init {
-            control,
-            name: control,
-            page_size: PAGE,
-        }));
-        if bounds.sessions && dying == 0 {
-            events.extend(control.map(|control| Event::Terminate {
-                control,
-                name: control,
-            }));
-            events.push(Event::NoSenders);
-        }
-    }
-
-    fn attribute_events(&mut self, bounds: &Bounds, events: &mut Vec<Event>) {
-        if !bounds.attributes {
-            return;
-        }
-        let may_cache = !self.object.attributes().may_cache;
-        let copy_strategy = CopyStrategy::None;
-        if self.object.attributes.waiting().count() < bounds.locks {
-            events.push(Event::ChangeAttributes {
-                token: self.token(),
-                may_cache,
-                copy_strategy,
-                wait: true,
-            });
-        }
-        for may_cache in [false, true] {
-            events.push(Event::ChangeCompleted {
-                may_cache,
-                copy_strategy,
-            });
-        }
-    }
-
-    fn lock_events(&mut self, bounds: &Bounds, events: &mut Vec<Event>) {
-        let (offset, length) = (0, self.pages * PAGE);
-        for kind in [LockKind::Sync, LockKind::Flush, LockKind::Return] {
-            for wait in [false, true] {
-                if self.object.locks.iter().count() < bounds.locks {
-                    events.push(Event::Lock {
-                        token: self.token(),
-                        kind,
-                        offset,
-                        length,
-                        wait,
-                    });
-                }
-            }
-        }
-        if let Some(control) = self.object.control().filter(|_| bounds.locks > 0) {
-            events.push(Event::LockCompleted {
-                control,
-                offset,
-                length,
-            });
-        }
-        if bounds.shutdown && self.object.shutdown_tokens.is_empty() {
-            events.push(Event::Shutdown {
-                token: self.token(),
-                extent: length,
-            });
-        }
-    }
-
-    fn page_events(&mut self, control: PortName, range: PageRange, events: &mut Vec<Event>) {
-        let (offset, length) = (range.offset(PageSize::KIB_4), range.bytes(PageSize::KIB_4));
-        for access in [Prot::READ, Prot::READ_WRITE] {
-            events.push(Event::DataRequest {
-                control,
-                offset,
-                length,
-                access,
-            });
-        }
-        events.push(Event::DataUnlock {
-            control,
-            offset,
-            length,
-            access: Prot::WRITE,
-        });
-        for (dirty, kernel_copy) in [(true, true), (true, false), (false, false)] {
-            events.push(Event::DataReturn {
-                control,
-                offset,
-                length,
-                data: self.data(),
-                dirty,
-                kernel_copy,
-            });
-        }
-        if range.len() == 1 {
-            events.push(Event::Offer {
-                token: self.token(),
-                offset,
-                data: self.data(),
-                precious: true,
-                write_lock: false,
-            });
-        }
-    }
-
-    /// The ends of operations, well, badly, and in part.
-    fn endings(&mut self, events: &mut Vec<Event>) {
-        for (op, run, kind) in self.in_flight() {
-            for ending in [Ending::Well, Ending::Badly] {
-                events.push(self.ending(op, run, kind, ending));
-            }
-            if run.len() > 1 {
-                let first = PageRange::single(run.start());
-                events.push(match kind {
-                    OpKind::Write { .. } => Event::PagesWritten {
-                        op,
-                        written: 1,
-                        error: Some(PageError::NoSpace),
-                    },
-                    OpKind::Read => self.ending(op, first, kind, Ending::Badly),
-                    OpKind::Unlock => self.ending(op, run, kind, Ending::Badly),
-                });
-            }
-        }
-    }
-
     pub(super) fn in_flight(&self) -> Vec<(OpId, PageRange, OpKind)> {
         let ids = self.object.ops.ids();
         ids.filter_map(|(id, op)| Some((id, op.runs().find(|run| !run.is_empty())?, op.kind)))
@@ -385,46 +222,55 @@ impl Surroundings {
         }
     }
 
-    /// Ends everything that is in flight and confirms everything: nothing may be left waiting.
-    pub(super) fn drain(&mut self, ending: Ending) -> Result<(), String> {
+    /// The state without names.
+    pub(super) fn canonical(&self) -> Canonical {
+        Canonical::of(&self.object, self.pages)
+    }
+
+    /// Ends everything that is in flight and confirms everything, until a state `is_known` to run empty
+    /// or nothing is left to be done: then nothing may be left waiting.
+    pub(super) fn drain(
+        &mut self,
+        ending: Ending,
+        mut is_known: impl FnMut(&Self) -> bool,
+    ) -> Result<(), String> {
         for _ in 0..1000 {
-            if let Some(&(op, run, kind)) = self.in_flight().first() {
-                let event = self.ending(op, run, kind, ending);
-                self.feed(event)?;
-                continue;
-            }
-            let Some(event) = self.confirmation() else { break };
+            let event = if let Some(&(op, run, kind)) = self.in_flight().first() {
+                self.ending(op, run, kind, ending)
+            } else if let Some(event) = self.confirmation() {
+                event
+            } else {
+                break;
+            };
             self.feed(event)?;
+            if is_known(self) {
+                return Ok(());
+            }
         }
         match () {
             () if !self.object.is_idle() => Err("operations never end".to_owned()),
             () if self.object.queues.iter().next().is_some() => Err("something waits for ever".to_owned()),
+            () if self.object.locks.iter().next().is_some() => Err("a lock request never ends".to_owned()),
             () if !self.tokens.is_empty() => Err(format!("{:?} are never answered", self.tokens)),
             () => Ok(()),
         }
     }
 
     fn confirmation(&self) -> Option<Event> {
-        let control = self.object.control()?;
         let attributes = self.object.attributes.pending_values().next();
-        let lock = self.object.locks.iter().find(|wait| wait.closed_at.is_none());
-        let lock = lock.map(|wait| Event::LockCompleted {
-            control,
-            offset: wait.asked.offset(PageSize::KIB_4),
-            length: wait.asked.bytes(PageSize::KIB_4),
-        });
+        let lock = self.completions().into_iter().next();
         lock.or(attributes.map(|values| Event::ChangeCompleted {
             may_cache: values.may_cache,
             copy_strategy: values.copy_strategy,
         }))
     }
 
-    fn data(&mut self) -> DataId {
+    pub(super) fn data(&mut self) -> DataId {
         self.next += 1;
         DataId(self.next)
     }
 
-    fn token(&mut self) -> RequestToken {
+    pub(super) fn token(&mut self) -> RequestToken {
         self.next += 1;
         RequestToken(u64::from(self.next))
     }
