@@ -2,6 +2,8 @@
 
 #[path = "../examples/simulate/acts.rs"]
 mod acts;
+#[path = "../examples/simulate/copies.rs"]
+mod copies;
 #[path = "../examples/simulate/finish.rs"]
 mod finish;
 #[path = "../examples/simulate/simulation.rs"]

@@ -25,6 +25,7 @@ impl Simulation {
             97..99 if self.plan.illegal => self.kernel_errs(),
             97 => self.second_kernel(),
             98 if self.rng.chance(5) => self.shutdown(),
+            98 => self.use_copy(),
             _ => self.copies(),
         }
         self.run_threads();
@@ -35,7 +36,7 @@ impl Simulation {
         self.rng.below(self.pages) * PAGE as u64 + self.rng.below(PAGE as u64 / 8) * 8
     }
 
-    fn range(&mut self) -> (u64, u64) {
+    pub(crate) fn range(&mut self) -> (u64, u64) {
         let start = self.rng.below(self.pages);
         let count = 1 + self.rng.below(self.pages - start);
         (start * PAGE as u64, count * PAGE as u64)
@@ -94,7 +95,7 @@ impl Simulation {
         if let Job::Write { range, .. } = job {
             for page in range.iter() {
                 if self.flushed.remove(&page) && fate != Fate::Succeeds {
-                    self.client.forget(PageRange::single(page));
+                    self.forget(PageRange::single(page));
                 }
             }
         }
@@ -123,7 +124,7 @@ impl Simulation {
             // It also drops what the pager keeps because it could not be written: what is in the
             // store then, perhaps half a page of it, is what counts.
             let pages = PageRange::with_len(PageIndex(offset / PAGE as u64), length / PAGE as u64);
-            self.client.forget(pages);
+            self.forget(pages);
             self.flushed.extend(pages.iter());
         }
         if wait && self.rng.chance(30) {
@@ -139,10 +140,10 @@ impl Simulation {
     }
 
     /// A user offers what the page holds anyway, the newest that the pager was given, whatever is
-    /// under way; but not during an inhibition, whose requests are heard out of order.
+    /// under way.
     fn offer(&mut self, token: RequestToken, offset: u64) {
         let page = PageIndex(offset / PAGE as u64);
-        let Some(bytes) = self.client.expected(page).filter(|_| !self.inhibited) else {
+        let Some(bytes) = self.client.expected(page) else {
             self.waiting.remove(&token);
             return;
         };
@@ -154,8 +155,14 @@ impl Simulation {
     }
 
     fn change(&mut self, token: RequestToken, wait: bool) {
-        let (may_cache, copy_strategy) = (self.rng.chance(50), CopyStrategy::None);
-        self.tell(|| format!("user: may_cache={may_cache} wait={wait} {token:?}"));
+        let may_cache = self.rng.chance(50);
+        let copy_strategy = match self.rng.below(10) {
+            0 => CopyStrategy::Call,
+            1 => CopyStrategy::Temporary,
+            2..6 => CopyStrategy::Delay,
+            _ => CopyStrategy::None,
+        };
+        self.tell(|| format!("user: may_cache={may_cache} {copy_strategy:?} wait={wait} {token:?}"));
         self.engine.handle(Event::ChangeAttributes {
             token,
             may_cache,

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod acts;
+mod copies;
 mod finish;
 mod simulation;
 mod store;

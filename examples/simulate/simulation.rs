@@ -11,6 +11,7 @@ use actor_pager::object::{
     FailedPagePolicy, MemoryObject, ObjectOptions, PageIndex, PageRange, PageSize, Prot, RequestToken,
 };
 
+use crate::copies::MappedCopy;
 use crate::store::{PAGE, Store};
 
 /// What a simulation is made with.
@@ -50,8 +51,11 @@ pub(crate) struct Simulation {
     pub(crate) jobs: Vec<Job>,
     pub(crate) waiting: BTreeSet<RequestToken>,
     pub(crate) answered: BTreeMap<RequestToken, Outcome>,
-    /// Copies that never fault and have not ended: what they store, if anything.
+    /// Copies that have not ended, those that never fault and those that are mapped.
     pub(crate) copies: BTreeSet<RequestToken>,
+    pub(crate) mapped_copies: Vec<MappedCopy>,
+    /// What went wrong since the last check.
+    pub(crate) wrong: Option<String>,
     pub(crate) unsaved: Vec<UnsavedPages>,
     /// Flushed since the last call of the store that wrote them ended.
     pub(crate) flushed: BTreeSet<PageIndex>,
@@ -140,6 +144,8 @@ impl Simulation {
             waiting: BTreeSet::new(),
             answered: BTreeMap::new(),
             copies: BTreeSet::new(),
+            mapped_copies: Vec::new(),
+            wrong: None,
             unsaved: Vec::new(),
             flushed: BTreeSet::new(),
             retry: false,
@@ -208,14 +214,14 @@ impl Simulation {
                 Output::Copied(token, _) => {
                     self.counts.answers += 1;
                     if !self.copies.remove(&token) {
-                        self.answered
-                            .insert(token, Outcome::NotDurable(actor_pager::object::PageError::Io));
+                        self.wrong = Some(format!("the copy {token:?} ended twice"));
                     }
                 }
                 Output::RetryLater { .. } => self.retry = true,
                 Output::PortDestroyed => self.over = true,
                 Output::Refused(_) => self.counts.refused += 1,
-                Output::Mapped(..) | Output::Terminated | Output::NoSenders => {}
+                Output::Mapped(token, mapped) => self.copy_mapped(token, mapped),
+                Output::Terminated | Output::NoSenders => {}
             }
         }
         any
@@ -228,8 +234,7 @@ impl Simulation {
         }
         let expected = self.waiting.remove(&token);
         if self.answered.insert(token, outcome).is_some() || !expected {
-            // Found by the next check.
-            self.waiting.insert(RequestToken(u64::MAX));
+            self.wrong = Some(format!("{token:?} was answered twice"));
         }
     }
 
@@ -271,8 +276,8 @@ impl Simulation {
     /// The invariants that hold between any two steps.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.engine.object().check_invariants()?;
-        if self.waiting.contains(&RequestToken(u64::MAX)) {
-            return Err("a request was answered twice".into());
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
         }
         self.check_jobs()?;
         match self.client.first_mismatch() {

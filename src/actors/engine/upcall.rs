@@ -1,5 +1,7 @@
 //! The kernel's messages, as the core takes them.
 
+use std::collections::VecDeque;
+
 use super::Engine;
 use crate::mach::Upcall;
 use crate::object::{Event, PageRange, PortName};
@@ -82,7 +84,7 @@ pub(super) fn plain_event(upcall: &Upcall) -> Option<Event> {
 
 impl Engine {
     /// What is heard overtakes nothing that is kept of its pages: the core could not tell any more that
-    /// a page which a user offered answered a request.
+    /// a page which a user offered answered a request, or that a flush dropped it.
     pub(super) fn hear_deferred_before(&mut self, upcall: &Upcall) {
         if let Some(pages) = self.pages_of(upcall) {
             self.hear_deferred_of(pages);
@@ -90,22 +92,35 @@ impl Engine {
     }
 
     pub(super) fn hear_deferred_of(&mut self, pages: PageRange) {
-        let Some(deferred) = self.deferred.take() else {
+        let Some(mut deferred) = self.deferred.take() else {
             return;
         };
-        let (first, rest): (Vec<_>, Vec<_>) = deferred
+        // From the newest back: what overlaps a message that is heard is heard before it.
+        let mut heard = vec![pages];
+        let (mut first, mut rest) = (Vec::new(), VecDeque::new());
+        while let Some(kept) = deferred.pop_back() {
+            match self.pages_of(&kept) {
+                Some(pages) if heard.iter().any(|heard| heard.overlaps(pages)) => {
+                    heard.push(pages);
+                    first.push(kept);
+                }
+                Some(_) | None => rest.push_front(kept),
+            }
+        }
+        self.deferred = Some(rest);
+        first
             .into_iter()
-            .partition(|kept| self.pages_of(kept).is_some_and(|kept| kept.overlaps(pages)));
-        self.deferred = Some(rest.into());
-        first.into_iter().for_each(|upcall| self.post_upcall(upcall));
+            .rev()
+            .for_each(|upcall| self.post_upcall(upcall));
         self.run();
     }
 
     fn pages_of(&self, upcall: &Upcall) -> Option<PageRange> {
         let (offset, length) = if let Upcall::DataReturn { offset, data, .. } = upcall {
             (*offset, data.len() as u64)
-        } else if let Upcall::DataRequest { offset, length, .. } | Upcall::DataUnlock { offset, length, .. } =
-            upcall
+        } else if let Upcall::DataRequest { offset, length, .. }
+        | Upcall::DataUnlock { offset, length, .. }
+        | Upcall::LockCompleted { offset, length, .. } = upcall
         {
             (*offset, *length)
         } else {

@@ -7,7 +7,7 @@ use super::access::{self, AccessError, Piece, pieces};
 use super::machine::Machine;
 use super::object::{Mapping, Stage};
 use super::page::Page;
-use crate::mach::Residency;
+use crate::mach::{RawMapping, Residency};
 use crate::object::{CopyStrategy, PageIndex, PageRange, PortName, Prot, ShouldReturn};
 
 /// Plays the clients of one object; clones play the same clients.
@@ -122,6 +122,14 @@ impl SimClient {
     pub fn map_copy(&self, range: PageRange, prot: Prot) -> SimMapping {
         let (object, number) = self.host.with(|machine| machine.map_copy(self.id, range, prot));
         SimMapping { object, number }
+    }
+
+    /// A mapping that the pager made, such as a copy.
+    pub fn mapping_of(&self, raw: &RawMapping) -> SimMapping {
+        SimMapping {
+            object: self.id,
+            number: raw.id,
+        }
     }
 
     /// How far a copy is that is made at once: pending while pages are still asked for.
