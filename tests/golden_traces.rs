@@ -165,3 +165,29 @@ fn change_one(trace: &serde_json::Value, quarter: usize, change: Change) -> Opti
     let done = change(steps[step]["then"].as_array_mut()?, at);
     done.then(|| trace.to_string())
 }
+
+/// A file that is no recording gets a sentence that says why, whatever is in it.
+#[test]
+fn what_is_no_recording_is_refused_with_a_reason() {
+    let step = |step: &str| format!(r#"{{"name": "bad", "steps": [{step}]}}"#);
+    let huge = r#"{"do": {"op": "memcpy", "offset": 1e300, "length": 1}, "then": []}"#;
+    for (text, reason) in [
+        (String::new(), "not JSON"),
+        (r#"{"name": "cut", "steps": ["#.to_owned(), "not JSON"),
+        ("[1, 2]".to_owned(), "no name"),
+        (r#"{"name": 7, "steps": []}"#.to_owned(), "no name"),
+        (r#"{"name": "bad", "steps": 3}"#.to_owned(), "no steps"),
+        (step("17"), "what is done"),
+        (step(r#"{"do": {"op": "init"}, "then": 5}"#), "no list"),
+        (
+            step(r#"{"do": {"op": "init"}, "then": [{"ev": "earthquake"}]}"#),
+            "unknown kind: earthquake",
+        ),
+        (step(huge), "no number of bytes"),
+    ] {
+        let error = replay::replay(&text).err().unwrap_or_default();
+        assert!(error.contains(reason), "{text:?} gives {error:?}, not {reason:?}");
+    }
+    let wide = r#"{"do": {"op": "sync_some", "offset": 18446744073709551615, "length": 18446744073709551615}, "then": []}"#;
+    assert!(replay::replay(&step(wide)).is_ok());
+}

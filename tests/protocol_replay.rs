@@ -101,3 +101,37 @@ fn assert_differs(scenario: &str, recording: &str, what: &str) {
     let differs = outcome.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Differs { .. }));
     assert!(differs, "{scenario} with {what} must differ");
 }
+
+/// What cannot be read is told where it stands; the other scenarios are replayed all the same.
+#[test]
+fn what_is_no_recording_is_refused_with_a_reason() {
+    for (text, reason) in [
+        ("", "not JSON"),
+        (r#"{"scenarios": [{"scenario": "s01", "ev"#, "not JSON"),
+        ("7", "no list of scenarios"),
+        (r#"{"scenarios": []}"#, "no scenarios"),
+        (r#"{"scenarios": [3]}"#, "no name"),
+        (
+            r#"{"scenarios": [{"scenario": "s01", "events": 3}]}"#,
+            "no events",
+        ),
+    ] {
+        let error = record::parse(text).err().unwrap_or_default();
+        assert!(error.contains(reason), "{text:?} gives {error:?}, not {reason:?}");
+    }
+    let text = r#"{"scenarios": [
+        {"scenario": "s01", "events": [{"kind": "earthquake"}]},
+        {"scenario": "s02", "events": [{"kind": "kernel_to_pager", "msg": "tremor", "args": {"off": "0x1000", "len": "0x1000"}}]},
+        {"scenario": "s03", "events": [{"kind": "note", "text": "port A"}]},
+        {"scenario": "s04", "events": [{"kind": "pager_to_kernel", "msg": "data_supply", "args": {"off": "0xffffffffffffffff"}}]}
+    ]}"#;
+    let outcomes = outcomes(text);
+    let why = |at: usize| match &outcomes[at].1 {
+        Outcome::Differs { event, why } => format!("event {event}: {why}"),
+        Outcome::Pass(_) => "pass".to_owned(),
+    };
+    assert!(why(0).contains("event 1: an event of unknown kind"), "{}", why(0));
+    assert!(why(1).contains("recorded tremor"), "{}", why(1));
+    assert_eq!(why(2), "pass");
+    assert!(why(3).contains("no object is as large"), "{}", why(3));
+}

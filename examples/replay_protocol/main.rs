@@ -24,7 +24,10 @@ use replay::Outcome;
 const EMBEDDED: &str = include_str!("../../tests/data/gnumach/protocol.json");
 
 fn main() -> ExitCode {
-    let files: Vec<String> = std::env::args().skip(1).collect();
+    let files: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|file| file.to_string_lossy().into_owned())
+        .collect();
     let mut agrees = true;
     if files.is_empty() {
         agrees = replay_text("the embedded recording", EMBEDDED);
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
         agrees &= match std::fs::read_to_string(file) {
             Ok(text) => replay_text(file, &text),
             Err(error) => {
-                eprintln!("{file}: {error}; give the path of a recording in JSON");
+                println!("differs {file}: the file cannot be read: {error}");
                 false
             }
         };
@@ -49,7 +52,7 @@ fn replay_text(file: &str, text: &str) -> bool {
     let scenarios = match record::parse(text) {
         Ok(scenarios) => scenarios,
         Err(error) => {
-            eprintln!("{file}: {error}");
+            println!("differs {file}: {error}");
             return false;
         }
     };

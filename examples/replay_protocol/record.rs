@@ -8,6 +8,8 @@ use serde_json::Value;
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) events: Vec<Event>,
+    /// The first event that makes no sense, counted from 1, and why.
+    pub(crate) fault: Option<(usize, String)>,
 }
 
 /// The arguments of a message, as they were printed.
@@ -55,9 +57,12 @@ impl Event {
 
 /// Reads the scenarios of a file.
 pub(crate) fn parse(text: &str) -> Result<Vec<Scenario>, String> {
-    let file: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let file: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let scenarios = file.get("scenarios").unwrap_or(&file);
     let scenarios = scenarios.as_array().ok_or("the file has no list of scenarios")?;
+    if scenarios.is_empty() {
+        return Err("the file has no scenarios".to_owned());
+    }
     scenarios.iter().map(scenario).collect()
 }
 
@@ -69,9 +74,46 @@ fn scenario(value: &Value) -> Result<Scenario, String> {
         .get("events")
         .and_then(Value::as_array)
         .ok_or("a scenario has no events")?;
-    let events = events.iter().map(event).collect::<Result<_, _>>();
-    let events = events.map_err(|error| format!("{name}: {error}"))?;
-    Ok(Scenario { name, events })
+    let mut read = Vec::new();
+    let mut fault = None;
+    for (at, value) in events.iter().enumerate() {
+        match event(value) {
+            Ok(event) if is_too_large(&event) => {
+                fault.get_or_insert((at + 1, format!("no object is as large as {value}")));
+            }
+            Ok(event) => read.push(event),
+            Err(why) => {
+                fault.get_or_insert((at + 1, why));
+            }
+        }
+    }
+    Ok(Scenario {
+        name,
+        events: read,
+        fault,
+    })
+}
+
+/// The largest offset, and the longest range, that any object of a recording may have, in bytes.
+const LARGEST: u64 = 1 << 40;
+const LONGEST: u64 = 1 << 28;
+
+/// True if a message points further than any object that can be simulated.
+fn is_too_large(event: &Event) -> bool {
+    match event {
+        Event::Kernel { args, .. } | Event::Pager { args, .. } => {
+            let beyond = |name: &str, most: u64| args.number(name).is_some_and(|number| number > most);
+            beyond("off", LARGEST)
+                || beyond("len", LONGEST)
+                || beyond("cnt", LONGEST)
+                || beyond("size", LONGEST)
+        }
+        Event::Begins { count, .. } => *count > LONGEST,
+        Event::Note(text) => ["off ", "pages=", "n="]
+            .iter()
+            .any(|name| field(text, name) > Some(LARGEST)),
+        Event::Done { .. } | Event::Exception { .. } => false,
+    }
 }
 
 fn event(value: &Value) -> Result<Event, String> {

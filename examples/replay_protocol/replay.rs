@@ -24,6 +24,11 @@ pub(crate) fn replay(scenarios: &[Scenario]) -> Vec<Outcome> {
     let mut before = (0, String::new());
     let mut outcomes = Vec::new();
     for scenario in scenarios {
+        if let Some((event, why)) = scenario.fault.clone() {
+            outcomes.push(Outcome::Differs { event, why });
+            before = (0, String::new());
+            continue;
+        }
         let number = number_of(&scenario.name);
         let follows = follows(&number, &before);
         if number.1.is_empty() || number.0 > before.0 {
@@ -85,7 +90,7 @@ fn mentioned(scenario: &Scenario) -> u64 {
     let pages = scenario.events.iter().filter_map(|event| match event {
         Event::Kernel { args, .. } | Event::Pager { args, .. } => {
             let length = args.number("len").or(args.number("cnt")).unwrap_or(0);
-            Some((args.number("off")? + length).div_ceil(PAGE))
+            Some(args.number("off")?.saturating_add(length).div_ceil(PAGE))
         }
         Event::Note(_) | Event::Begins { .. } | Event::Done { .. } | Event::Exception { .. } => None,
     });
