@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use super::{Backend, BackendError, ReadRun, WriteError, WriteRun};
 
@@ -11,7 +11,8 @@ const CHUNK: u64 = 64 << 10;
 /// Chunks lie in so many maps with a lock each, so that threads rarely meet.
 const SHARDS: usize = 64;
 
-type Shard = RwLock<HashMap<u64, Box<[u8]>>>;
+/// A chunk that a pager reads from where it lies does not change: a writer makes a new one.
+type Shard = RwLock<HashMap<u64, Arc<Vec<u8>>>>;
 
 /// Pages in memory; what was never written reads as zeros and takes no space.
 ///
@@ -65,8 +66,8 @@ impl MemoryBackend {
                 .unwrap_or_else(PoisonError::into_inner);
             let chunk = shard
                 .entry(piece.chunk)
-                .or_insert_with(|| vec![0; CHUNK as usize].into_boxed_slice());
-            chunk[piece.start..piece.start + piece.length]
+                .or_insert_with(|| Arc::new(vec![0; CHUNK as usize]));
+            Arc::make_mut(chunk)[piece.start..piece.start + piece.length]
                 .copy_from_slice(&bytes[piece.at..piece.at + piece.length]);
         }
         bytes.len()
@@ -82,13 +83,23 @@ impl MemoryBackend {
         &self.shards[chunk as usize % SHARDS]
     }
 
+    /// Lets a run be read where it lies: in one chunk.
+    fn share(&self, offset: u64, run: &mut ReadRun<'_>) -> bool {
+        let Ok(shard) = self.shard(offset / CHUNK).try_read() else {
+            return false;
+        };
+        let chunk = shard.get(&(offset / CHUNK));
+        // What lies beyond the extent is never written to: it is zero.
+        chunk.is_some_and(|chunk| run.share(chunk.clone(), (offset % CHUNK) as usize))
+    }
+
     fn copy_out(&self, offset: u64, into: &mut [u8]) {
         for piece in pieces(offset, into.len()) {
             let shard = self
                 .shard(piece.chunk)
                 .read()
                 .unwrap_or_else(PoisonError::into_inner);
-            piece.copy(shard.get(&piece.chunk).map(AsRef::as_ref), into);
+            piece.copy(shard.get(&piece.chunk).map(|chunk| &chunk[..]), into);
         }
     }
 
@@ -100,7 +111,7 @@ impl MemoryBackend {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return false,
             };
-            piece.copy(shard.get(&piece.chunk).map(AsRef::as_ref), into);
+            piece.copy(shard.get(&piece.chunk).map(|chunk| &chunk[..]), into);
         }
         true
     }
@@ -120,6 +131,9 @@ impl Backend for MemoryBackend {
 
     fn try_read_pages(&self, run: &mut ReadRun<'_>) -> Option<Result<(), BackendError>> {
         let offset = run.offset();
+        if self.share(offset, run) {
+            return Some(Ok(()));
+        }
         let inside = run.zero_beyond(self.extent());
         self.try_copy_out(offset, inside).then_some(Ok(()))
     }

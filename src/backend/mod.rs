@@ -13,6 +13,7 @@ pub use factory::FactoryBackend;
 pub use faulty::{CallKind, Fault, FaultControl, FaultCounts, FaultRates, FaultyBackend, Point};
 pub use file::{FileBackend, FileOptions, OpenError};
 pub use memory::MemoryBackend;
+pub(crate) use run::SharedBytes;
 pub use run::{BackendError, PageOutcome, ReadRun, WriteError, WriteRun};
 
 use crate::object::{PageRange, PageSize};

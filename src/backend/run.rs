@@ -1,6 +1,8 @@
 //! One request to a store: a run of pages to read or to write, and its errors.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::object::{PageError, PageIndex, PageRange, PageSize};
 
@@ -82,6 +84,29 @@ pub struct ReadRun<'a> {
     stale: bool,
     outcomes: &'a mut Vec<PageOutcome>,
     filled: u64,
+    shared: Option<SharedBytes>,
+}
+
+/// Bytes of a store that are read where they lie.
+pub(crate) struct SharedBytes {
+    memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    start: usize,
+    length: usize,
+}
+
+impl SharedBytes {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let memory = (*self.memory).as_ref();
+        memory
+            .get(self.start..self.start + self.length)
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SharedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedBytes({} bytes)", self.length)
+    }
 }
 
 /// What became of one page of a read.
@@ -114,6 +139,7 @@ impl<'a> ReadRun<'a> {
             stale: true,
             outcomes,
             filled: 0,
+            shared: None,
         }
     }
 
@@ -143,8 +169,41 @@ impl<'a> ReadRun<'a> {
     /// Whatever it leaves of a page that it does not fail, the reader sees, even if it is
     /// another object's.
     pub fn buffer_to_fill(&mut self) -> &mut [u8] {
+        self.unshare();
         self.stale = false;
         self.buffer
+    }
+
+    /// Supplies the whole run from memory that holds it already, from its byte `start` on: a store in
+    /// memory spares a copy by it. False, and nothing is done, where that memory ends before the run does.
+    pub fn share(&mut self, memory: Arc<dyn AsRef<[u8]> + Send + Sync>, start: usize) -> bool {
+        let length = self.buffer.len();
+        let end = start.checked_add(length);
+        let there = end.is_some_and(|end| end <= (*memory).as_ref().len());
+        if there {
+            self.shared = Some(SharedBytes {
+                memory,
+                start,
+                length,
+            });
+        }
+        there
+    }
+
+    /// The memory that the run was supplied from; its buffer is not needed then.
+    pub(crate) fn take_shared(&mut self) -> Option<SharedBytes> {
+        self.stale &= self.shared.is_none();
+        self.shared.take()
+    }
+
+    fn unshare(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            let bytes = shared.bytes();
+            self.stale = bytes.len() != self.buffer.len();
+            if !self.stale {
+                self.buffer.copy_from_slice(bytes);
+            }
+        }
     }
 
     /// The memory of the bytes below `extent`, holding anything, for a store that overwrites them
@@ -190,6 +249,7 @@ impl<'a> ReadRun<'a> {
     }
 
     fn zero_if_stale(&mut self) {
+        self.unshare();
         if std::mem::take(&mut self.stale) {
             self.buffer.fill(0);
         }

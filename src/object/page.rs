@@ -202,6 +202,9 @@ impl PageState {
     }
 }
 
+/// The codes of `Filling`, `Unlocking` and `Returning`.
+const BUSY_CODES: u16 = 1 << 1 | 1 << 3 | 1 << 4;
+
 /// All that is remembered of one page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Page {
@@ -219,7 +222,29 @@ impl Page {
         self.state.code() | error_code(self.error) << 8 | error_code(self.refusal) << 10
     }
 
+    /// True if an operation is in flight on a packed page.
+    pub(crate) fn is_busy_packed(bits: u16) -> bool {
+        BUSY_CODES & 1 << (bits & 7) != 0
+    }
+
+    #[inline]
     pub(crate) fn unpack(bits: u16) -> Self {
+        if bits & !7 == 0 && bits & 7 < 2 {
+            // Absent or filling, and nothing else is known: what most faults find.
+            let state = if bits == 0 {
+                PageState::Absent
+            } else {
+                PageState::Filling
+            };
+            return Self {
+                state,
+                ..Self::default()
+            };
+        }
+        Self::unpack_all(bits)
+    }
+
+    fn unpack_all(bits: u16) -> Self {
         Self {
             state: PageState::from_code(bits),
             error: error_from(bits >> 8),
@@ -256,6 +281,7 @@ mod tests {
         for bits in 0..1 << 12 {
             let page = Page::unpack(bits);
             assert_eq!(Page::unpack(page.pack()), page);
+            assert_eq!(Page::is_busy_packed(page.pack()), page.state.is_busy());
             seen.insert(page.pack());
         }
         // 1 + 1 + 16 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.

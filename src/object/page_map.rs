@@ -42,8 +42,8 @@ impl PageMap {
         } else {
             self.clear(index, position)
         };
-        self.busy += u64::from(value.state.is_busy());
-        self.busy -= u64::from(Page::unpack(before).state.is_busy());
+        self.busy += u64::from(Page::is_busy_packed(bits));
+        self.busy -= u64::from(Page::is_busy_packed(before));
     }
 
     fn clear(&mut self, index: u64, position: u16) -> u16 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::PageBuffer;
+use crate::backend::{PageBuffer, SharedBytes};
 use crate::mach::{PageData, PageSlice};
 use crate::object::{DataId, PageRange, PageSize};
 
@@ -13,7 +13,13 @@ pub enum PageMemory {
     Buffer(PageBuffer),
     /// Pages that the kernel returned.
     Returned(PageData),
+    /// Memory of the store's own.
+    Shared(Lent),
 }
+
+/// Memory that a store lets be read where it lies.
+#[derive(Debug)]
+pub struct Lent(pub(super) SharedBytes);
 
 impl PageMemory {
     /// The bytes of all pages.
@@ -21,6 +27,7 @@ impl PageMemory {
         match self {
             Self::Buffer(buffer) => buffer,
             Self::Returned(data) => data.bytes(),
+            Self::Shared(Lent(shared)) => shared.bytes(),
         }
     }
 }
@@ -66,7 +73,7 @@ impl HeldRun {
     pub fn slice(&self, range: PageRange, size: PageSize) -> PageSlice<'_> {
         match &*self.memory {
             PageMemory::Returned(PageData::Cached { .. }) => PageSlice::Cached,
-            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) => {
+            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) | PageMemory::Shared(_) => {
                 PageSlice::Bytes(self.bytes(range, size))
             }
         }
@@ -76,21 +83,30 @@ impl HeldRun {
 #[derive(Debug)]
 struct Slot {
     run: HeldRun,
-    /// The pages that nobody is done with.
-    left: Vec<PageRange>,
+    /// The pages that nobody is done with: the first run, and others where parts in the middle are done.
+    left: PageRange,
+    more: Vec<PageRange>,
     /// Grows from one to the next.
     born: u64,
 }
 
 impl Slot {
     fn take(&mut self, part: PageRange) {
-        let pieces = std::mem::take(&mut self.left);
-        let rest = pieces.into_iter().flat_map(|piece| {
+        let first = std::mem::take(&mut self.left);
+        // One piece is the rule, and needs no list.
+        let pieces = std::iter::once(first).chain(std::mem::take(&mut self.more));
+        let rest = pieces.flat_map(|piece| {
             let before = PageRange::new(piece.start(), piece.end().min(part.start()));
             let after = PageRange::new(piece.start().max(part.end()), piece.end());
             [before, after]
         });
-        self.left = rest.filter(|piece| !piece.is_empty()).collect();
+        let mut rest = rest.filter(|piece| !piece.is_empty());
+        self.left = rest.next().unwrap_or_default();
+        self.more = rest.collect();
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = PageRange> + '_ {
+        std::iter::once(self.left).chain(self.more.iter().copied())
     }
 }
 
@@ -100,7 +116,12 @@ pub struct HeldPages {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     next: u64,
+    /// Boxes of runs that are done with, so that in steady state none is made.
+    boxes: Vec<Arc<PageMemory>>,
 }
+
+/// How many boxes are kept.
+const KEPT_BOXES: usize = 16;
 
 impl HeldPages {
     /// Takes the pages `range` of `run` in; each of them must be [`done`](Self::done) once.
@@ -108,7 +129,8 @@ impl HeldPages {
         self.next += 1;
         let slot = Some(Slot {
             run,
-            left: vec![range],
+            left: range,
+            more: Vec::new(),
             born: self.next,
         });
         if let Some(at) = self.free.pop() {
@@ -117,6 +139,34 @@ impl HeldPages {
         }
         self.slots.push(slot);
         DataId(self.slots.len() as u32 - 1)
+    }
+
+    /// A run of memory that holds exactly the pages of `range`.
+    pub fn run(&mut self, range: PageRange, memory: PageMemory) -> HeldRun {
+        let Some(mut kept) = self.boxes.pop() else {
+            return HeldRun::new(range, memory);
+        };
+        match Arc::get_mut(&mut kept) {
+            Some(place) => *place = memory,
+            None => kept = Arc::new(memory),
+        }
+        HeldRun {
+            memory: kept,
+            base: range,
+        }
+    }
+
+    /// Gives the buffer back if nobody else uses it, and keeps its box.
+    fn recycle(&mut self, mut memory: Arc<PageMemory>) -> Option<PageBuffer> {
+        let place = Arc::get_mut(&mut memory)?;
+        let was = std::mem::replace(place, PageMemory::Buffer(PageBuffer::zeroed(0)));
+        if self.boxes.len() < KEPT_BOXES {
+            self.boxes.push(memory);
+        }
+        match was {
+            PageMemory::Buffer(buffer) => Some(buffer),
+            PageMemory::Returned(_) | PageMemory::Shared(_) => None,
+        }
     }
 
     /// The memory with this number.
@@ -129,15 +179,12 @@ impl HeldPages {
         let entry = self.slots.get_mut(data.0 as usize)?;
         let slot = entry.as_mut()?;
         slot.take(range);
-        if !slot.left.is_empty() {
+        if !slot.left.is_empty() || !slot.more.is_empty() {
             return None;
         }
         let slot = entry.take()?;
         self.free.push(data.0);
-        match Arc::into_inner(slot.run.memory)? {
-            PageMemory::Buffer(buffer) => Some(buffer),
-            PageMemory::Returned(_) => None,
-        }
+        self.recycle(slot.run.memory)
     }
 
     /// Returned pages that are nowhere else, not even with the kernel: in the order they came.
@@ -148,7 +195,7 @@ impl HeldPages {
         slots
             .into_iter()
             .filter(owned)
-            .flat_map(|slot| slot.left.iter().map(|&range| (range, &slot.run)))
+            .flat_map(|slot| slot.pieces().map(move |range| (range, &slot.run)))
             .map(|(range, run)| (range, run.bytes(range, size).to_vec()))
             .filter(|(range, bytes)| !range.is_empty() && !bytes.is_empty())
             .collect()

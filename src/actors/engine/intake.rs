@@ -64,7 +64,17 @@ impl Engine {
         buffer: PageBuffer,
         outcomes: &[PageOutcome],
     ) {
-        let run = HeldRun::new(range, PageMemory::Buffer(buffer));
+        self.post_pages(op, range, PageMemory::Buffer(buffer), outcomes);
+    }
+
+    pub(super) fn post_pages(
+        &mut self,
+        op: OpId,
+        range: PageRange,
+        memory: PageMemory,
+        outcomes: &[PageOutcome],
+    ) {
+        let run = self.held.run(range, memory);
         let mut at = range.start();
         for part in outcomes.chunk_by(|a, b| a == b) {
             let pages = PageRange::with_len(at, part.len() as u64);

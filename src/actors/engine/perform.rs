@@ -2,6 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
+use super::held::Lent;
 use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages, panic_text};
 use crate::backend::{PageBuffer, PageOutcome, ReadRun};
 use crate::mach::{Call, KernelError};
@@ -11,6 +12,16 @@ use crate::object::{
 
 /// How many idle read buffers an engine keeps.
 const KEPT_BUFFERS: usize = 8;
+
+/// How a read went that was tried in passing.
+enum Passing {
+    /// The buffer holds the pages.
+    Copied,
+    /// The pages lie elsewhere.
+    Shared(Lent),
+    /// It needs a worker.
+    Waits,
+}
 
 impl Engine {
     pub(super) fn perform(&mut self, effect: Effect) {
@@ -105,42 +116,52 @@ impl Engine {
         }
     }
 
-    /// True if the store had every page at once. A failure is left to a worker, whose attempts the
-    /// policy counts.
-    fn reads_in_passing(
+    /// Reads into `buffer` if the store has every page at once, or where they lie. A failure is left to
+    /// a worker, whose attempts the policy counts.
+    fn read_in_passing(
         &mut self,
         range: PageRange,
         buffer: &mut PageBuffer,
         outcomes: &mut Vec<PageOutcome>,
-    ) -> bool {
+    ) -> Passing {
         if !self.inline_reads {
-            return false;
+            return Passing::Waits;
         }
         let mut run = ReadRun::new(range, self.page_size, buffer, outcomes);
-        match panic::catch_unwind(AssertUnwindSafe(|| self.backend.try_read_pages(&mut run))) {
-            Ok(Some(Ok(()))) => run.finish(Ok(())),
-            Ok(Some(Err(_)) | None) => return false,
+        let shared = match panic::catch_unwind(AssertUnwindSafe(|| self.backend.try_read_pages(&mut run))) {
+            Ok(Some(Ok(()))) => {
+                let shared = run.take_shared();
+                run.finish(Ok(()));
+                shared
+            }
+            Ok(Some(Err(_)) | None) => return Passing::Waits,
             Err(payload) => {
                 self.panics.push_back(panic_text(&*payload));
-                return false;
+                return Passing::Waits;
             }
-        }
+        };
         let failed = |outcome: &PageOutcome| matches!(outcome, PageOutcome::Failed(_));
-        !outcomes.iter().any(failed)
+        if outcomes.iter().any(failed) {
+            return Passing::Waits;
+        }
+        shared.map_or(Passing::Copied, |shared| Passing::Shared(Lent(shared)))
     }
 
     fn read(&mut self, op: OpId, range: PageRange, access: Prot) {
         let mut buffer = self.take_buffer(range.bytes(self.page_size) as usize);
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        if self.reads_in_passing(range, &mut buffer, &mut outcomes) {
-            self.post_pages_read(op, range, buffer, &outcomes);
-        } else {
-            self.submit(Job::Read {
+        match self.read_in_passing(range, &mut buffer, &mut outcomes) {
+            Passing::Copied => self.post_pages_read(op, range, buffer, &outcomes),
+            Passing::Shared(lent) => {
+                self.keep_buffer(buffer);
+                self.post_pages(op, range, PageMemory::Shared(lent), &outcomes);
+            }
+            Passing::Waits => self.submit(Job::Read {
                 op,
                 range,
                 access,
                 buffer,
-            });
+            }),
         }
         self.outcomes = outcomes;
     }
