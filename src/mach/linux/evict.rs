@@ -91,6 +91,7 @@ impl LinuxObject {
         victims.clear();
         self.choose(pages as usize, &mut victims);
         victims.sort_unstable();
+        self.spaces.evicted(&victims);
         let mut rest = &victims[..];
         while let Some(&first) = rest.first() {
             let fate = self.fate(first);

@@ -118,6 +118,13 @@ impl Spaces {
         Some(mapping.streams.on_fault(page))
     }
 
+    /// Pages leave to make room: where they were read ahead in vain, less is read ahead from now on.
+    pub(super) fn evicted(&mut self, pages: &[PageIndex]) {
+        for mapping in self.list.iter_mut().flatten().flat_map(Space::mappings_mut) {
+            pages.iter().for_each(|&page| mapping.streams.on_evicted(page));
+        }
+    }
+
     /// Takes advice about the accesses to come, for every mapping.
     pub(super) fn advise(&mut self, range: PageRange, advice: Advice) {
         for mapping in self.list.iter_mut().flatten().flat_map(Space::mappings_mut) {

@@ -19,6 +19,8 @@ pub struct StreamDetector {
     max_window: u64,
     streams: [Stream; STREAMS],
     faults: u64,
+    /// Pages that a window may have as long as windows are used up.
+    trust: u64,
     advised: Vec<(PageRange, Advice)>,
 }
 
@@ -51,6 +53,7 @@ impl StreamDetector {
             max_window: max_window.max(1),
             streams: [Stream::default(); STREAMS],
             faults: 0,
+            trust: max_window.max(1),
             advised: Vec::new(),
         }
     }
@@ -58,6 +61,7 @@ impl StreamDetector {
     /// Changes the bound of the windows.
     pub fn set_max_window(&mut self, pages: u64) {
         self.max_window = pages.max(1);
+        self.trust = self.max_window;
     }
 
     /// Takes advice about a range; later advice wins over earlier.
@@ -97,6 +101,20 @@ impl StreamDetector {
         }
     }
 
+    /// A page leaves, used or not. Where it lies ahead in the latest window of a stream that has not come to
+    /// the end of that window, it counts as unused: later windows of the mapping are half as long, until
+    /// windows are used up again.
+    pub fn on_evicted(&mut self, page: PageIndex) {
+        let stalled = |stream: &&mut Stream| stream.is_inside(page);
+        for stream in self.streams.iter_mut().filter(stalled) {
+            let judged = stream.shrunk;
+            stream.shrink();
+            if stream.shrunk && !judged {
+                self.trust = (self.trust / 2).max(1);
+            }
+        }
+    }
+
     fn advice_for(&self, page: PageIndex) -> Advice {
         let latest = self.advised.iter().rev().find(|(range, _)| range.contains(page));
         latest.map_or(Advice::Normal, |(_, advice)| *advice)
@@ -107,9 +125,13 @@ impl StreamDetector {
             return Window::single(page);
         }
         self.faults += 1;
-        let (now, most) = (self.faults, self.max_window);
+        let now = self.faults;
         let at = self.stream_for(page);
         let stream = &mut self.streams[at];
+        if stream.uses_up(page) {
+            self.trust = (self.trust * 2).min(self.max_window);
+        }
+        let most = if eager { self.max_window } else { self.trust };
         stream.advance(page, most);
         stream.seen = now;
         if eager {
@@ -150,6 +172,11 @@ impl Stream {
             last: page,
             ..Self::default()
         }
+    }
+
+    /// True if a fault on `page` says that the latest window was used to its end.
+    fn uses_up(&self, page: PageIndex) -> bool {
+        self.seen > 0 && self.window > 0 && self.stride != 0 && self.next == page
     }
 
     /// Takes the next fault into account.

@@ -105,6 +105,32 @@ fn a_window_shrinks_when_its_pages_leave_unused() {
 }
 
 #[test]
+fn windows_of_a_mapping_shrink_when_streams_stall_and_grow_again() {
+    let mut detector = detector();
+    // Two neighbours here and there look like streams, and none goes on.
+    let mut ahead = Vec::new();
+    for place in 1..40 {
+        detector.on_fault(PageIndex(place * 5000));
+        let window = detector.on_fault(PageIndex(place * 5000 + 1));
+        ahead.push(window.count());
+        window.pages().for_each(|page| detector.on_evicted(page));
+    }
+    assert_eq!((ahead[0], ahead[38]), (4, 1), "{ahead:?}");
+    // A stream that goes on gets its windows back.
+    let counts = windows(&mut detector, 500_000..501_000);
+    assert!(counts.contains(&64), "{counts:?}");
+}
+
+#[test]
+fn what_a_stream_has_passed_may_leave() {
+    let mut detector = detector();
+    windows(&mut detector, 0..61);
+    assert_eq!(detector.on_fault(PageIndex(61)).count(), 64);
+    (0..61).for_each(|page| detector.on_evicted(PageIndex(page)));
+    assert_eq!(detector.on_fault(PageIndex(125)).count(), 64);
+}
+
+#[test]
 fn threads_that_run_into_a_window_do_not_end_the_stream() {
     let mut detector = detector();
     windows(&mut detector, 0..61);
