@@ -8,6 +8,7 @@ mod events;
 mod flight;
 mod health;
 mod house;
+mod line;
 mod local;
 mod messages;
 mod pager;

@@ -4,15 +4,15 @@
 //! from: a hop then wakes a worker directly instead of passing through the arbiter that pumps a
 //! `SyncArbiter`'s mailbox, and a worker that is awake takes the next job without being woken.
 
-use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 
 use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Job, JobReport};
 use super::flight::{JobId, Launched, Ticket};
+use super::line::Line;
 use super::local::mark_bucket_thread;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
@@ -75,6 +75,10 @@ impl Work {
         }
     }
 
+    fn is_write(&self) -> bool {
+        matches!(self.job, Some(Job::Write { .. }))
+    }
+
     fn answer(&self, report: Option<JobReport>, patient: bool) {
         if let Some(cell) = self.reply_to.upgrade() {
             cell.answer(JobAnswer { id: self.id, report }, patient);
@@ -88,50 +92,10 @@ impl Drop for Work {
     }
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Work>,
-    closed: bool,
-    stand_ins: usize,
-    /// How many workers are to go when they come back.
-    surplus: usize,
-}
-
-/// The jobs that wait for a worker.
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    arrived: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next job; `None` when the worker is to go.
-    fn next(&self) -> Option<Work> {
-        let mut queue = self.lock();
-        loop {
-            if queue.surplus > 0 {
-                queue.surplus -= 1;
-                return None;
-            }
-            if let Some(work) = queue.waiting.pop_front() {
-                return Some(work);
-            }
-            if queue.closed {
-                return None;
-            }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
 /// The way to the workers of a bucket; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct BackendPool {
-    shared: Arc<Shared>,
+    line: Arc<Line<Work>>,
     bucket: u64,
 }
 
@@ -142,7 +106,7 @@ impl BackendPool {
     /// were started have been told to go.
     pub(crate) fn start(workers: usize, bucket: u64) -> Self {
         let pool = Self {
-            shared: Arc::default(),
+            line: Arc::default(),
             bucket,
         };
         let started = panic::catch_unwind(AssertUnwindSafe(|| pool.add_workers(workers)));
@@ -155,52 +119,32 @@ impl BackendPool {
 
     /// Adds a job to the queue.
     pub(crate) fn submit(&self, work: Work) {
-        let mut queue = self.shared.lock();
-        if queue.closed {
-            drop(queue);
-            return work.refuse();
+        let urgent = !work.is_write();
+        if let Err(refused) = self.line.add(work, urgent) {
+            refused.refuse();
         }
-        queue.waiting.push_back(work);
-        drop(queue);
-        self.shared.arrived.notify_one();
     }
 
     /// Lets the workers go when the queue is empty.
     pub(crate) fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.arrived.notify_all();
+        self.line.close();
     }
 
     /// Starts a worker in place of one that is stuck, up to a limit.
     pub(crate) fn stand_in(&self) {
-        let mut queue = self.shared.lock();
-        if queue.closed || queue.stand_ins >= STAND_INS {
-            return;
-        }
-        queue.stand_ins += 1;
-        drop(queue);
-        if !self.add_one() {
-            self.shared.lock().stand_ins -= 1;
+        if self.line.stand_in(STAND_INS) && !self.add_one() {
+            self.line.no_stand_in();
         }
     }
 
     /// True if no more workers are started in place of stuck ones.
     pub(crate) fn is_exhausted(&self) -> bool {
-        let queue = self.shared.lock();
-        queue.closed || queue.stand_ins >= STAND_INS
+        self.line.is_exhausted(STAND_INS)
     }
 
     /// A worker's thread is gone for good: starts another, unless one stands in for it already.
     pub(crate) fn replace_dead(&self, stood_in: bool) {
-        let mut queue = self.shared.lock();
-        if stood_in && queue.stand_ins > 0 {
-            // Who stood in takes the place.
-            queue.stand_ins -= 1;
-            return;
-        }
-        let closed = queue.closed;
-        drop(queue);
-        if !closed {
+        if self.line.lost_worker(stood_in) {
             self.add_one();
         }
     }
@@ -215,19 +159,13 @@ impl BackendPool {
 
     /// A stuck worker is back: one is too many now.
     pub(crate) fn retire_worker(&self) {
-        let mut queue = self.shared.lock();
-        if queue.stand_ins > 0 {
-            queue.stand_ins -= 1;
-            queue.surplus += 1;
-            drop(queue);
-            self.shared.arrived.notify_one();
-        }
+        self.line.retire_worker();
     }
 
     fn add_workers(&self, count: usize) {
-        let (shared, bucket) = (self.shared.clone(), self.bucket);
+        let (line, bucket) = (self.line.clone(), self.bucket);
         let address = SyncArbiter::start(count, move || BackendWorker {
-            shared: shared.clone(),
+            line: line.clone(),
             bucket,
         });
         for _ in 0..count {
@@ -238,7 +176,7 @@ impl BackendPool {
 
 /// One blocking actor.
 struct BackendWorker {
-    shared: Arc<Shared>,
+    line: Arc<Line<Work>>,
     bucket: u64,
 }
 
@@ -258,8 +196,10 @@ impl Handler<Serve> for BackendWorker {
 
     fn handle(&mut self, _: Serve, _: &mut Self::Context) {
         mark_bucket_thread(self.bucket);
-        while let Some(work) = self.shared.next() {
+        let mut next = self.line.first();
+        while let Some((work, done)) = next {
             work.run();
+            next = self.line.next(done);
         }
     }
 }
