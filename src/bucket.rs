@@ -11,7 +11,10 @@ use crate::actors::{
     SharedRegistry, UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
-use crate::error::{BucketShutdownError, CallError, CreateError, InhibitError, StartError, SyncAllError};
+use crate::error::{
+    BucketShutdownError, CallError, CreateError, InhibitError, LimitError, StartError, SyncAllError,
+};
+use crate::mach::pressure::{Following, Pressure};
 use crate::mach::{KernelHost, ObjectSpec, StatsSnapshot};
 use crate::object::{MemoryObject, ObjectOptions};
 use crate::pager::{AnyPager, Pager, PagerOptions};
@@ -27,6 +30,7 @@ pub struct BucketBuilder {
     arbiters: usize,
     resident_limit: Option<u64>,
     kernel: Option<Arc<dyn KernelHost>>,
+    pressure: Option<Pressure>,
 }
 
 impl BucketBuilder {
@@ -45,6 +49,13 @@ impl BucketBuilder {
     /// A hard bound on the bytes of pages that are resident at any time, over all pagers.
     pub fn resident_limit(mut self, bytes: u64) -> Self {
         self.resident_limit = Some(bytes);
+        self
+    }
+
+    /// Lets less of the bound be used while memory is scarce, and all of it again afterwards; off unless
+    /// asked for, and only where there is a bound.
+    pub fn pressure(mut self, pressure: Pressure) -> Self {
+        self.pressure = Some(pressure);
         self
     }
 
@@ -72,6 +83,7 @@ impl BucketBuilder {
             Some(kernel) => kernel,
             None => system_kernel(self.resident_limit)?,
         };
+        let following = follow(self.pressure.as_ref(), &kernel)?;
         let bucket = NEXT_BUCKET.fetch_add(1, Ordering::Relaxed);
         let registry = SharedRegistry::new(Registry::default());
         let plan = HousePlan {
@@ -86,11 +98,27 @@ impl BucketBuilder {
             kernel,
             house,
             next_arbiter: AtomicUsize::new(0),
+            _following: following,
         };
         Ok(Bucket {
             inner: Arc::new(inner),
         })
     }
+}
+
+/// Begins to follow memory pressure, if that is wanted.
+fn follow(
+    pressure: Option<&Pressure>,
+    kernel: &Arc<dyn KernelHost>,
+) -> Result<Option<Following>, StartError> {
+    let Some(pressure) = pressure else {
+        return Ok(None);
+    };
+    if kernel.resident_limit().is_none() {
+        return Err(StartError::Unbounded);
+    }
+    let following = pressure.follow(kernel.clone());
+    following.map(Some).map_err(StartError::Pressure)
 }
 
 /// The kernel of the system this was built for.
@@ -129,6 +157,7 @@ pub(crate) struct BucketInner {
     pub(crate) kernel: Arc<dyn KernelHost>,
     house: House,
     next_arbiter: AtomicUsize,
+    _following: Option<Following>,
 }
 
 impl BucketInner {
@@ -150,6 +179,7 @@ impl Bucket {
             arbiters: 1,
             resident_limit: None,
             kernel: None,
+            pressure: None,
         }
     }
 
@@ -186,6 +216,7 @@ impl Bucket {
             page_size: options.page_size,
             notify_on_evict: options.notify_on_evict,
             memory_deadline: options.policy.memory_deadline,
+            share: options.share,
         })?;
         let object = MemoryObject::new(ObjectOptions {
             notify_on_evict: options.notify_on_evict,
@@ -306,6 +337,20 @@ impl Bucket {
             source: error.into(),
         })?;
         block_on(self.sync_all(order))
+    }
+
+    /// Changes the bound on resident bytes; none means as much as there is.
+    ///
+    /// Returns at once. Nothing more is brought in until what is resident has come under a lower bound:
+    /// clean pages go first, dirty ones when they are written.
+    pub fn set_resident_limit(&self, bytes: Option<u64>) -> Result<(), LimitError> {
+        Ok(self.inner.kernel.set_resident_limit(bytes)?)
+    }
+
+    /// The bound on resident bytes that holds now: lower than what was set while memory is scarce, if
+    /// [pressure](BucketBuilder::pressure) is followed. None where there is none.
+    pub fn resident_limit(&self) -> Option<u64> {
+        self.inner.kernel.resident_limit()
     }
 
     /// How many pagers there are.

@@ -23,8 +23,23 @@ pub enum StartError {
         "the bucket's threads cannot be started: {0}; raise the limits on threads and memory, or ask for fewer"
     )]
     Threads(String),
+    /// Memory pressure is to be followed, but there is no bound that could shrink.
+    #[error("memory pressure shrinks the bound on resident memory, and there is none; set `resident_limit`")]
+    Unbounded,
+    /// Nobody tells whether memory is scarce.
+    #[error("memory pressure cannot be followed; name another source or do without")]
+    Pressure(#[source] std::io::Error),
     /// The kernel cannot be had.
     #[error("there is no kernel to page with")]
+    Kernel(#[from] KernelError),
+}
+
+/// Why the bound of a bucket could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// The kernel refused.
+    #[error("the kernel cannot take this bound")]
     Kernel(#[from] KernelError),
 }
 

@@ -12,6 +12,7 @@ use crate::actors::{Control, FailurePolicy, PagerId, Request};
 use crate::backend::{Backend, PageBuffer};
 use crate::error::{CallError, CopyError, MapError, OfferError, ShutdownError, SyncError};
 use crate::mach::Residency;
+use crate::mach::eviction::Share;
 use crate::mach::stream::Advice;
 use crate::mapping::{Mapping, Protection};
 use crate::object::{CopyStrategy, LockKind, PageError, PageIndex, PageSize};
@@ -35,6 +36,8 @@ pub struct PagerOptions {
     pub copy_strategy: CopyStrategy,
     /// Call [`Backend::notify_evict`] for every page that leaves the cache (`notify_on_evict`).
     pub notify_on_evict: bool,
+    /// The pager's claim on the bounded memory of its bucket: a weight, and a floor in its own pages.
+    pub share: Share,
     /// What to do when the store fails.
     pub policy: FailurePolicy,
 }
@@ -47,6 +50,7 @@ impl Default for PagerOptions {
             may_cache: true,
             copy_strategy: CopyStrategy::None,
             notify_on_evict: false,
+            share: Share::default(),
             policy: FailurePolicy::default(),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::task::Poll;
 
+use actor_pager::mach::eviction::Share;
 use actor_pager::mach::sim::{AccessError, SimClient, SimHost, SimMapping, SimObject, SimOptions};
 use actor_pager::mach::{Call, Kernel, ObjectSpec, PageSlice, Upcall};
 use actor_pager::object::{
@@ -23,6 +24,7 @@ fn spec() -> ObjectSpec {
         page_size: PageSize::KIB_4,
         notify_on_evict: false,
         memory_deadline: std::time::Duration::from_secs(60),
+        share: Share::default(),
     }
 }
 

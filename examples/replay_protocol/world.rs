@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::Poll;
 
+use actor_pager::mach::eviction::Share;
 use actor_pager::mach::sim::{AccessError, SimClient, SimHost, SimMapping, SimObject, SimOptions};
 use actor_pager::mach::{Call, Kernel, KernelError, ObjectSpec, PageSlice, Upcall};
 use actor_pager::object::{PageIndex, PageRange, PageSize, PortName, Prot};
@@ -155,6 +156,7 @@ impl World {
             page_size: PageSize::KIB_4,
             notify_on_evict: false,
             memory_deadline: std::time::Duration::from_secs(60),
+            share: Share::default(),
         };
         let pager = self.host.create(spec);
         self.adopt(pager, label)

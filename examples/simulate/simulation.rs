@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use actor_pager::actors::engine::{Engine, Job, Outcome, Output, Parts, UnsavedPages};
 use actor_pager::mach::ObjectSpec;
+use actor_pager::mach::eviction::Share;
 use actor_pager::mach::sim::{SimClient, SimHost, SimMapping, SimOptions, SimRng};
 use actor_pager::object::{
     FailedPagePolicy, MemoryObject, ObjectOptions, PageIndex, PageRange, PageSize, Prot, RequestToken,
@@ -110,6 +111,7 @@ impl Simulation {
             page_size,
             notify_on_evict,
             memory_deadline: std::time::Duration::from_secs(60),
+            share: Share::default(),
         });
         let mut options = ObjectOptions::new(page_size);
         options.may_cache = rng.chance(30);

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::copies::CopyClient;
+use super::eviction::Share;
 use super::message::{Call, PageData, Upcall};
 use super::stats::StatsSnapshot;
 use super::stream::Advice;
@@ -22,6 +23,8 @@ pub struct ObjectSpec {
     pub notify_on_evict: bool,
     /// How long a thread waits for memory for its page, where the system has none, before it gets EIO.
     pub memory_deadline: Duration,
+    /// The object's claim on bounded memory; the floor is in pages of the object.
+    pub share: Share,
 }
 
 /// What a kernel has to tell people, beside the protocol.
@@ -45,6 +48,25 @@ pub trait KernelHost: Send + Sync + 'static {
     ///
     /// Until then accesses to it fail with SIGBUS.
     fn unmap_orphan(&self, _mapping: &RawMapping) {}
+
+    /// Changes the bound on the resident bytes of all objects together; none means as much as there is.
+    ///
+    /// Returns at once. Nothing more is brought in until what is resident has come under a lower bound:
+    /// clean pages go first, dirty ones when they are written.
+    fn set_resident_limit(&self, _bytes: Option<u64>) -> Result<(), KernelError> {
+        Err(KernelError::Unsupported {
+            what: "the bound of this kernel cannot be changed".to_owned(),
+            remedy: "make the kernel with the bound that it is to have".to_owned(),
+        })
+    }
+
+    /// Lets only so many thousandths of the bound be used while memory is scarce; 1000 grants all of it.
+    fn grant_memory(&self, _thousandths: u32) {}
+
+    /// The bound on resident bytes that holds now; none where there is none.
+    fn resident_limit(&self) -> Option<u64> {
+        None
+    }
 
     /// What this kernel can do, for messages to people.
     fn describe(&self) -> String;

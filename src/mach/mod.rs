@@ -6,6 +6,7 @@ mod kernel;
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod message;
+pub mod pressure;
 pub mod sim;
 mod stats;
 pub mod stream;

@@ -66,6 +66,8 @@ counters! {
     evicted_clean,
     /// Dirty or precious pages that were handed back to make room.
     evicted_dirty,
+    /// Dirty pages that were written back ahead of need.
+    cleaned_ahead,
     /// Times that a fault had to wait for a frame.
     frame_waits,
     /// Times that the system had no memory for pages.

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Waker};
 
+use actor_pager::mach::eviction::Share;
 use actor_pager::mach::{Call, KernelHost, ObjectKernel, ObjectSpec, PageSlice, Touch, Upcall};
 use actor_pager::object::{
     CopyStrategy, PageError, PageIndex, PageRange, PageSize, PortName, Prot, ShouldReturn,
@@ -29,6 +30,7 @@ impl Hand {
             page_size: PageSize::KIB_4,
             notify_on_evict: false,
             memory_deadline: std::time::Duration::from_secs(60),
+            share: Share::default(),
         };
         let kernel = host.create_object(spec).unwrap();
         let mut hand = Self {

@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use actor_pager::mach::eviction::Share;
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::mach::{
     Call, KernelError, KernelHost, ObjectKernel, ObjectSpec, PageData, PageSlice, RawMapping, Touch, Upcall,
@@ -252,6 +253,7 @@ pub(crate) fn spec(length: u64, page_size: PageSize) -> ObjectSpec {
         page_size,
         notify_on_evict: false,
         memory_deadline: std::time::Duration::from_secs(60),
+        share: Share::default(),
     }
 }
 

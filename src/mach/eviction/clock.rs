@@ -62,6 +62,10 @@ impl EvictionPolicy for Clock {
         }
     }
 
+    fn coming(&self, most: usize, out: &mut Vec<PageIndex>) {
+        out.extend(self.queue.pages(&self.slots).take(most));
+    }
+
     fn len(&self) -> usize {
         self.slots.len()
     }

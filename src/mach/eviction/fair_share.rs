@@ -112,6 +112,12 @@ impl FairShare {
         })
     }
 
+    /// True if `one` holds almost as much above its floor for its weight as `other`.
+    pub fn is_near(&self, one: Member, other: Member) -> bool {
+        let [one, other] = [one, other].map(|member| self.pressure(member.0).0);
+        one > 0 && one >= other - other / 16
+    }
+
     fn seat(&mut self, member: Member) -> Option<&mut Seat> {
         self.seats.get_mut(member.0 as usize).filter(|seat| seat.taken)
     }

@@ -52,6 +52,10 @@ impl EvictionPolicy for Fifo {
         }
     }
 
+    fn coming(&self, most: usize, out: &mut Vec<PageIndex>) {
+        out.extend(self.queue.pages(&self.slots).take(most));
+    }
+
     fn len(&self) -> usize {
         self.slots.len()
     }

@@ -47,6 +47,10 @@ pub trait EvictionPolicy: Send {
         out: &mut Vec<PageIndex>,
     );
 
+    /// Appends about the `most` pages that are nearest to being victims to `out`, the nearest first, and
+    /// changes nothing.
+    fn coming(&self, most: usize, out: &mut Vec<PageIndex>);
+
     /// How many pages the policy knows.
     fn len(&self) -> usize;
 

@@ -1,6 +1,7 @@
 //! A first-in, first-out queue of slots.
 
 use super::slots::{NONE, Slots};
+use crate::object::PageIndex;
 
 /// A queue through the links of its slots.
 #[derive(Debug)]
@@ -24,6 +25,17 @@ impl Queue {
     /// How many slots, those of killed pages too.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The pages of the queue, the oldest first.
+    pub(super) fn pages(&self, slots: &Slots) -> impl Iterator<Item = PageIndex> {
+        self.slots(slots).filter_map(|slot| slots.page(slot))
+    }
+
+    /// The slots of the queue, the oldest first.
+    pub(super) fn slots(&self, slots: &Slots) -> impl Iterator<Item = u32> {
+        let some = |slot: u32| (slot != NONE).then_some(slot);
+        std::iter::successors(some(self.head), move |&slot| some(slots.link(slot)))
     }
 
     /// Appends a slot that is in no queue.

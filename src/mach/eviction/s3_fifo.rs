@@ -150,6 +150,18 @@ impl EvictionPolicy for S3Fifo {
         self.search(self.main.len(), Self::step_main, end, may_evict, out);
     }
 
+    fn coming(&self, most: usize, out: &mut Vec<PageIndex>) {
+        let unused = |slot: &u32| self.slots.uses(*slot) == 0;
+        let end = out.len().saturating_add(most);
+        let probation = self.probation.slots(&self.slots).filter(unused).take(most);
+        out.extend(probation.filter_map(|slot| self.slots.page(slot)));
+        let main = self.main.slots(&self.slots).take(most).filter(unused);
+        out.extend(
+            main.filter_map(|slot| self.slots.page(slot))
+                .take(end - out.len()),
+        );
+    }
+
     fn len(&self) -> usize {
         self.slots.len()
     }

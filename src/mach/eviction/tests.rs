@@ -76,6 +76,22 @@ fn a_call_ends_when_every_page_is_pinned() {
 }
 
 #[test]
+fn what_is_coming_is_what_goes_and_asking_changes_nothing() {
+    for (name, mut policy) in policies() {
+        (0..1000).for_each(|page| policy.inserted(PageIndex(page)));
+        (0..1000)
+            .step_by(7)
+            .for_each(|page| policy.removed(PageIndex(page)));
+        let mut coming = Vec::new();
+        policy.coming(50, &mut coming);
+        policy.coming(50, &mut coming);
+        assert_eq!(coming[..50], coming[50..], "{name}");
+        // CLOCK lets every page pass once before it takes the first.
+        assert_eq!(coming[..50], take(&mut *policy, 50), "{name}");
+    }
+}
+
+#[test]
 fn fifo_evicts_in_order_of_arrival_whatever_is_used() {
     let mut policy = Fifo::default();
     (0..4).for_each(|page| policy.inserted(PageIndex(page)));

@@ -1,11 +1,18 @@
 //! The bound of a host: frames are reserved before pages are asked for, never after.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
+use crate::mach::eviction::{FairShare, Member, Share};
+use crate::mach::kernel::ObjectSpec;
 use crate::mach::stats::{Stats, StatsSnapshot};
+
+/// Shares are compared in units of this many bytes, as a power of two.
+const UNIT: u32 = 12;
+/// An object that is asked to give up more than this gives it up in several turns.
+const LARGEST_WISH: u64 = 4 << 20;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -16,7 +23,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct ObjectShare {
     pub(super) name: String,
     pub(super) stats: Stats,
+    /// The object's claim on the memory of the host; its floor is in units.
+    claim: Share,
+    /// Bytes of a page.
+    page: u64,
     used: AtomicU64,
+    /// What the others were last told of `used`.
+    posted: AtomicU64,
+    /// The object's seat among those that share.
+    seat: AtomicU32,
     /// Bytes that others would like this object to give up.
     wanted: AtomicU64,
     /// In the line for frames.
@@ -25,11 +40,17 @@ pub(super) struct ObjectShare {
 }
 
 impl ObjectShare {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(spec: &ObjectSpec) -> Self {
+        let page = spec.page_size.bytes();
+        let floor = spec.share.floor.saturating_mul(page) >> UNIT;
         Self {
-            name: name.to_owned(),
+            name: spec.name.clone(),
             stats: Stats::default(),
+            claim: Share { floor, ..spec.share },
+            page,
             used: AtomicU64::new(0),
+            posted: AtomicU64::new(0),
+            seat: AtomicU32::new(u32::MAX),
             wanted: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -55,6 +76,16 @@ impl ObjectShare {
         }
     }
 
+    fn member(&self) -> Member {
+        Member(self.seat.load(Relaxed))
+    }
+
+    /// Asks the object's owner to give bytes up.
+    fn wish(&self, bytes: u64) {
+        self.wanted.fetch_max(bytes.min(LARGEST_WISH), SeqCst);
+        self.wake();
+    }
+
     /// Takes the wish of others that this object gives bytes up.
     pub(super) fn take_wanted(&self) -> u64 {
         match self.wanted.load(Relaxed) {
@@ -64,15 +95,37 @@ impl ObjectShare {
     }
 }
 
+/// The objects of a host, and what each of them may hold.
+#[derive(Debug, Default)]
+struct Objects {
+    fair: FairShare,
+    /// By their seats.
+    seats: Vec<Weak<ObjectShare>>,
+}
+
+/// Where room is to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// The object itself gives so many bytes up.
+    Own(u64),
+    /// Another object was asked.
+    Others,
+}
+
 /// The frames of a host, shared by its objects.
 #[derive(Debug)]
 pub(super) struct Budget {
-    limit: u64,
+    /// The bound that was asked for.
+    ceiling: AtomicU64,
+    /// How much of it may be used while memory is scarce, in thousandths.
+    granted: AtomicU32,
+    /// The bound that holds.
+    limit: AtomicU64,
     used: AtomicU64,
     high: AtomicU64,
     line: Mutex<VecDeque<Arc<ObjectShare>>>,
     line_length: AtomicUsize,
-    objects: Mutex<Vec<Weak<ObjectShare>>>,
+    objects: Mutex<Objects>,
     /// Numbers of objects that are gone.
     retired: Mutex<StatsSnapshot>,
 }
@@ -80,8 +133,11 @@ pub(super) struct Budget {
 impl Budget {
     /// `limit` in bytes; none means none.
     pub(super) fn new(limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(u64::MAX);
         Self {
-            limit: limit.unwrap_or(u64::MAX),
+            ceiling: AtomicU64::new(limit),
+            granted: AtomicU32::new(1000),
+            limit: AtomicU64::new(limit),
             used: AtomicU64::new(0),
             high: AtomicU64::new(0),
             line: Mutex::default(),
@@ -92,11 +148,11 @@ impl Budget {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.limit != u64::MAX
+        self.limit() != u64::MAX
     }
 
     pub(super) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Relaxed)
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -107,20 +163,73 @@ impl Budget {
         self.high.load(Relaxed)
     }
 
+    /// Changes the bound; objects that hold more together are asked to give it up.
+    pub(super) fn set_ceiling(&self, limit: Option<u64>) {
+        self.ceiling.store(limit.unwrap_or(u64::MAX), SeqCst);
+        self.apply();
+    }
+
+    /// Grants so many thousandths of the bound.
+    pub(super) fn grant(&self, thousandths: u32) {
+        self.granted.store(thousandths.clamp(1, 1000), SeqCst);
+        self.apply();
+    }
+
+    fn apply(&self) {
+        let mut objects = lock(&self.objects);
+        let (ceiling, granted) = (self.ceiling.load(SeqCst), self.granted.load(SeqCst));
+        let limit = match (ceiling, granted) {
+            (u64::MAX, _) | (_, 1000) => ceiling,
+            // However scarce memory is, every object can go on.
+            (_, _) => part(ceiling, granted).max(least(&objects)).min(ceiling),
+        };
+        self.limit.store(limit, SeqCst);
+        // Without a bound nobody told the others what it holds.
+        let shares: Vec<_> = objects.seats.iter().filter_map(Weak::upgrade).collect();
+        shares
+            .iter()
+            .for_each(|share| post(&mut objects, share, share.used()));
+        drop(objects);
+        shares.iter().for_each(|share| share.wake());
+        self.urge();
+        self.call_first();
+    }
+
+    /// The least bound under which every object of now can go on.
+    pub(super) fn least(&self) -> u64 {
+        least(&lock(&self.objects))
+    }
+
     pub(super) fn join(&self, share: &Arc<ObjectShare>) {
-        lock(&self.objects).push(Arc::downgrade(share));
+        let mut objects = lock(&self.objects);
+        let member = objects.fair.join(share.claim);
+        share.seat.store(member.0, Relaxed);
+        let at = member.0 as usize;
+        if at >= objects.seats.len() {
+            objects.seats.resize(at + 1, Weak::new());
+        }
+        objects.seats[at] = Arc::downgrade(share);
     }
 
     /// The object is gone, and all its frames with it.
     pub(super) fn leave(&self, share: &Arc<ObjectShare>) {
         lock(&self.retired).add(&share.stats.snapshot());
-        lock(&self.objects).retain(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(share)));
         self.sated(share);
         self.release(share, share.used());
+        let mut objects = lock(&self.objects);
+        let member = share.member();
+        if let Some(seat) = objects.seats.get_mut(member.0 as usize) {
+            *seat = Weak::new();
+            objects.fair.leave(member);
+        }
     }
 
     pub(super) fn shares(&self) -> Vec<Arc<ObjectShare>> {
-        lock(&self.objects).iter().filter_map(Weak::upgrade).collect()
+        lock(&self.objects)
+            .seats
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// The sum over all objects there ever were.
@@ -140,12 +249,13 @@ impl Budget {
                 return false;
             }
         }
-        let take = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.limit);
+        let take = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.limit());
         let Ok(before) = self.used.fetch_update(SeqCst, SeqCst, take) else {
             return false;
         };
         self.high.fetch_max(before + bytes, Relaxed);
         share.used.fetch_add(bytes, Relaxed);
+        self.note(share);
         true
     }
 
@@ -163,6 +273,10 @@ impl Budget {
         }
         share.used.fetch_sub(bytes, Relaxed);
         self.used.fetch_sub(bytes, SeqCst);
+        self.note(share);
+        if self.is_exceeded() {
+            self.urge();
+        }
         self.call_first();
     }
 
@@ -195,33 +309,110 @@ impl Budget {
         }
     }
 
-    /// True if this object should make room itself: it holds its fair share or more.
-    pub(super) fn own_turn(&self, share: &ObjectShare) -> bool {
-        let objects = lock(&self.objects).len().max(1) as u64;
-        share.used() > 0 && share.used() >= self.limit / objects
+    /// True while more is in use than the bound of now allows.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.used() > self.limit()
     }
 
-    /// Asks the object that holds most to give bytes up; false if that is `share` itself.
-    pub(super) fn ask(&self, share: &Arc<ObjectShare>, bytes: u64) -> bool {
-        let biggest = self.shares().into_iter().max_by_key(|share| share.used());
-        match biggest {
-            Some(other) if !Arc::ptr_eq(&other, share) => {
-                other.wanted.fetch_max(bytes, SeqCst);
-                other.wake();
-                true
-            }
-            Some(_) | None => false,
+    /// Tells the others what an object holds, if that changed so much that it matters.
+    fn note(&self, share: &ObjectShare) {
+        let limit = self.limit();
+        if limit == u64::MAX {
+            return;
+        }
+        let grain = (limit >> 8).clamp(1 << UNIT, 64 << UNIT);
+        if share.used().abs_diff(share.posted.load(Relaxed)) >= grain {
+            post(&mut lock(&self.objects), share, share.used());
         }
     }
+
+    /// From whom `bytes` are to be taken for `share`: from whoever holds most for its weight.
+    ///
+    /// Where that is another object it is asked; but who holds almost as much takes from itself, which
+    /// costs no wake-up.
+    pub(super) fn room_for(&self, share: &Arc<ObjectShare>, bytes: u64) -> Room {
+        let mut objects = lock(&self.objects);
+        post(&mut objects, share, share.used());
+        let Some(take) = objects.fair.pick((bytes >> UNIT).max(1)) else {
+            return Room::Own(bytes);
+        };
+        let taken = take.pages << UNIT;
+        if take.member == share.member() {
+            return Room::Own(taken);
+        }
+        if objects.fair.is_near(share.member(), take.member) {
+            return Room::Own(bytes);
+        }
+        let other = objects.seats.get(take.member.0 as usize).and_then(Weak::upgrade);
+        drop(objects);
+        match other {
+            Some(other) => other.wish(taken),
+            None => return Room::Own(bytes),
+        }
+        Room::Others
+    }
+
+    /// Asks for what is in use beyond the bound.
+    fn urge(&self) {
+        let Some(excess) = self.used().checked_sub(self.limit()).filter(|&excess| excess > 0) else {
+            return;
+        };
+        let objects = lock(&self.objects);
+        let take = objects.fair.pick((excess >> UNIT).max(1));
+        let other = take.and_then(|take| objects.seats.get(take.member.0 as usize)?.upgrade());
+        drop(objects);
+        if let (Some(take), Some(other)) = (take, other) {
+            other.wish(take.pages << UNIT);
+        }
+    }
+
+    /// An object could not give anything up: others are asked until what it holds changes.
+    pub(super) fn pass_over(&self, share: &ObjectShare) {
+        post(&mut lock(&self.objects), share, 0);
+        self.urge();
+        self.call_first();
+    }
+}
+
+fn part(bytes: u64, thousandths: u32) -> u64 {
+    (u128::from(bytes) * u128::from(thousandths) / 1000) as u64
+}
+
+fn post(objects: &mut Objects, share: &ObjectShare, bytes: u64) {
+    share.posted.store(bytes, Relaxed);
+    objects.fair.set_resident(share.member(), bytes >> UNIT);
+}
+
+/// Under a smaller bound than this many pages threads would take each other's pages for ever.
+pub(super) const FEWEST_PAGES: u64 = 8;
+
+fn least(objects: &Objects) -> u64 {
+    let shares = objects.seats.iter().filter_map(Weak::upgrade);
+    shares.map(|share| share.page).max().unwrap_or(1 << UNIT) * FEWEST_PAGES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use crate::object::PageSize;
+
+    fn share(weight: u32, floor: u64) -> Arc<ObjectShare> {
+        Arc::new(ObjectShare::new(&ObjectSpec {
+            name: "object".into(),
+            length: 1 << 30,
+            page_size: PageSize::KIB_4,
+            notify_on_evict: false,
+            share: Share { weight, floor },
+        }))
+    }
+
     fn two(limit: u64) -> (Budget, Arc<ObjectShare>, Arc<ObjectShare>) {
+        of(limit, [share(16, 0), share(16, 0)])
+    }
+
+    fn of(limit: u64, shares: [Arc<ObjectShare>; 2]) -> (Budget, Arc<ObjectShare>, Arc<ObjectShare>) {
         let budget = Budget::new(Some(limit));
-        let shares = ["a", "b"].map(|name| Arc::new(ObjectShare::new(name)));
         shares.iter().for_each(|share| budget.join(share));
         let [a, b] = shares;
         (budget, a, b)
@@ -256,5 +447,57 @@ mod tests {
         budget.starve(&a);
         budget.leave(&a);
         assert!(budget.reserve(&b, 4096));
+    }
+
+    #[test]
+    fn room_comes_from_who_holds_most_for_its_weight() {
+        let (budget, light, heavy) = of(100 << UNIT, [share(1, 0), share(3, 0)]);
+        assert!(budget.reserve(&light, 40 << UNIT) && budget.reserve(&heavy, 60 << UNIT));
+        assert_eq!(budget.room_for(&heavy, 4 << UNIT), Room::Others);
+        assert_eq!(light.take_wanted(), 4 << UNIT);
+        assert_eq!(budget.room_for(&light, 4 << UNIT), Room::Own(4 << UNIT));
+        assert_eq!(heavy.take_wanted(), 0);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_who_is_at_its_floor() {
+        let (budget, kept, other) = of(100 << UNIT, [share(16, 90), share(16, 0)]);
+        assert!(budget.reserve(&kept, 90 << UNIT) && budget.reserve(&other, 10 << UNIT));
+        assert_eq!(budget.room_for(&kept, 4 << UNIT), Room::Others);
+        assert_eq!(budget.room_for(&other, 20 << UNIT), Room::Own(10 << UNIT));
+        budget.pass_over(&other);
+        assert_eq!(
+            budget.room_for(&kept, 4 << UNIT),
+            Room::Own(4 << UNIT),
+            "who can give nothing is passed over, and the bound is hard"
+        );
+    }
+
+    #[test]
+    fn a_lower_bound_asks_for_what_is_too_much() {
+        let (budget, a, _) = two(100 << UNIT);
+        assert!(budget.reserve(&a, 80 << UNIT));
+        budget.set_ceiling(Some(50 << UNIT));
+        assert_eq!(a.take_wanted(), 30 << UNIT);
+        budget.release(&a, 10 << UNIT);
+        assert_eq!(a.take_wanted(), 20 << UNIT, "and again until it is reached");
+        budget.release(&a, 20 << UNIT);
+        assert_eq!(a.take_wanted(), 0);
+        assert!(!budget.reserve(&a, 1 << UNIT));
+        budget.set_ceiling(None);
+        assert!(budget.reserve(&a, 1 << UNIT));
+    }
+
+    #[test]
+    fn scarce_memory_leaves_a_part_of_the_bound_but_never_nothing() {
+        let (budget, _, _) = two(1000 << UNIT);
+        budget.grant(250);
+        assert_eq!(budget.limit() >> UNIT, 250);
+        budget.set_ceiling(Some(2000 << UNIT));
+        assert_eq!(budget.limit() >> UNIT, 500);
+        budget.grant(1);
+        assert_eq!(budget.limit() >> UNIT, FEWEST_PAGES);
+        budget.grant(1000);
+        assert_eq!(budget.limit() >> UNIT, 2000);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::budget::Room;
 use super::kill_point;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, UNSAVED, WRITING};
@@ -12,6 +13,8 @@ use crate::object::{PageIndex, PageRange};
 pub(super) const BATCH: u64 = 32;
 /// Frames after which an object lets the next in the line go first.
 const QUANTUM: u64 = 64;
+/// How often others are asked for frames before an object gives up its own, whatever its share.
+const PATIENCE: u32 = 8;
 /// When to look again for frames, should nobody call.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -54,6 +57,7 @@ impl LinuxObject {
 
     fn granted_frames(&mut self, pages: u64) -> bool {
         self.granted += pages;
+        self.asked = 0;
         if self.granted >= QUANTUM {
             self.granted = 0;
             self.host.budget.sated(&self.share);
@@ -64,9 +68,16 @@ impl LinuxObject {
     fn make_room(&mut self, pages: u64) {
         self.fill_holes();
         let bytes = pages << self.size.shift();
-        let budget = &self.host.budget;
-        if budget.own_turn(&self.share) || !self.host.clone().budget.ask(&self.share, bytes) {
-            self.evict(pages);
+        match self.host.clone().budget.room_for(&self.share, bytes) {
+            Room::Own(bytes) => {
+                self.evict((bytes >> self.size.shift()).max(1));
+                self.clean_ahead();
+            }
+            // Should the others have nothing to give, this object goes on alone.
+            Room::Others if self.asked >= PATIENCE => {
+                self.evict(pages);
+            }
+            Room::Others => self.asked += 1,
         }
     }
 
@@ -79,13 +90,20 @@ impl LinuxObject {
     /// Gives up what others asked for.
     pub(super) fn give_wanted(&mut self) {
         let wanted = self.share.take_wanted();
-        if wanted > 0 {
-            self.evict((wanted >> self.size.shift()).max(1));
+        if wanted > 0 && !self.evict((wanted >> self.size.shift()).max(1)) {
+            self.host.budget.pass_over(&self.share);
         }
     }
 
-    /// Gives pages up: clean ones at once, dirty ones by handing them back first.
-    pub(super) fn evict(&mut self, pages: u64) {
+    /// Where there is a bound by now, pages are counted before some have to go.
+    pub(super) fn heed_bound(&mut self) {
+        if self.policy.is_none() && self.host.budget.is_bounded() {
+            self.ensure_policy();
+        }
+    }
+
+    /// Gives pages up: clean ones at once, dirty ones by handing them back first. False if none may go.
+    pub(super) fn evict(&mut self, pages: u64) -> bool {
         self.ensure_policy();
         let mut victims = std::mem::take(&mut self.scratch.victims);
         victims.clear();
@@ -102,8 +120,10 @@ impl LinuxObject {
             rest = &rest[length..];
             self.give_up(PageRange::with_len(first, length as u64), fate);
         }
+        let any = !victims.is_empty();
         self.scratch.victims = victims;
         self.fill_holes();
+        any
     }
 
     /// Without a bound nobody kept account of the pages until some had to go.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::budget::{Budget, ObjectShare};
+use super::budget::{Budget, FEWEST_PAGES, ObjectShare};
 use super::memory::Memory;
 use super::object::LinuxObject;
 use super::pagemap::Pagemap;
@@ -21,8 +21,6 @@ use crate::object::{PageIndex, PageRange, PageSize, PortName};
 
 /// The longest object: what fits into an address space twice, with room to spare.
 const LONGEST_OBJECT: u64 = 1 << 45;
-/// Under a smaller bound than this many pages threads would take each other's pages for ever.
-const FEWEST_PAGES: u64 = 8;
 
 /// How writes to clean pages are noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +55,10 @@ pub struct LinuxOptions {
     pub read_ahead: u64,
     /// How writes to clean pages are noticed.
     pub dirty_tracking: DirtyTracking,
+    /// Dirty pages that are written back ahead of need at a time, at most, while memory is full: those that
+    /// are nearest to eviction, and their neighbours. 0 means that dirty pages are written when their
+    /// frames are wanted.
+    pub clean_ahead: u64,
 }
 
 impl Default for LinuxOptions {
@@ -66,6 +68,7 @@ impl Default for LinuxOptions {
             fault_around: 1,
             read_ahead: 64,
             dirty_tracking: DirtyTracking::Auto,
+            clean_ahead: 64,
         }
     }
 }
@@ -86,6 +89,12 @@ impl LinuxOptions {
     /// Sets how writes to clean pages are noticed.
     pub fn dirty_tracking(mut self, how: DirtyTracking) -> Self {
         self.dirty_tracking = how;
+        self
+    }
+
+    /// Sets the dirty pages that are written back ahead of need at a time.
+    pub fn clean_ahead(mut self, pages: u64) -> Self {
+        self.clean_ahead = pages;
         self
     }
 
@@ -172,6 +181,11 @@ impl Shared {
     pub(super) fn streams(&self, range: PageRange, size: PageSize) -> StreamDetector {
         let most = (self.budget.limit() >> size.shift()) / 8;
         StreamDetector::new(range, self.options.read_ahead.min(most))
+    }
+
+    /// Dirty pages that may be on their way to the store ahead of need.
+    pub(super) fn clean_ahead(&self) -> u64 {
+        self.options.clean_ahead
     }
 
     /// The pages that are asked for together with `page`.
@@ -279,7 +293,7 @@ impl KernelHost for LinuxHost {
             call: "memfd_create",
             source,
         })?;
-        let share = Arc::new(ObjectShare::new(&spec.name));
+        let share = Arc::new(ObjectShare::new(&spec));
         self.shared.budget.join(&share);
         let mut spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
         spaces.unseen = asking.is_some();
@@ -299,6 +313,30 @@ impl KernelHost for LinuxHost {
                 tracing::error!(%error, "cannot unmap");
             }
         }
+    }
+
+    fn set_resident_limit(&self, bytes: Option<u64>) -> Result<(), KernelError> {
+        let least = self.shared.budget.least();
+        if bytes.is_some_and(|bytes| bytes < least) {
+            return Err(KernelError::Unsupported {
+                what: format!(
+                    "a bound of {} bytes is less than {FEWEST_PAGES} of the largest pages in use",
+                    bytes.unwrap_or_default()
+                ),
+                remedy: format!("set a bound of at least {least} bytes"),
+            });
+        }
+        self.shared.budget.set_ceiling(bytes);
+        Ok(())
+    }
+
+    fn grant_memory(&self, thousandths: u32) {
+        self.shared.budget.grant(thousandths);
+    }
+
+    fn resident_limit(&self) -> Option<u64> {
+        let budget = &self.shared.budget;
+        budget.is_bounded().then(|| budget.limit())
     }
 
     fn stats(&self) -> StatsSnapshot {

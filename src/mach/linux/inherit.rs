@@ -149,7 +149,7 @@ impl LinuxHost {
         let uffd = self.shared.capabilities.open()?;
         let Lasting { memory, journal } = lasting;
         let memory = Memory::of(memory, length, true).map_err(failed("mmap of the object's memory"))?;
-        let share = Arc::new(ObjectShare::new(&spec.name));
+        let share = Arc::new(ObjectShare::new(spec));
         let spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
         let mut object = LinuxObject::new(self.shared.clone(), share.clone(), memory, spaces, spec);
         for client in clients {

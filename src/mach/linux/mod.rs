@@ -6,6 +6,7 @@
 //! | `object` | one object: the protocol's calls and upcalls |
 //! | `client` | mappings, and copies that never fault |
 //! | `faults`, `supply`, `returns`, `evict`, `poison` | what the object does, by subject |
+//! | `clean` | what is written back ahead of need |
 //! | `copies`, `copy` | private copies, on write or at once |
 //! | `page_table`, `waits` | what is known of each page; who waits for it |
 //! | `spaces`, `space`, `messages` | address spaces, their mappings, and their messages |
@@ -14,6 +15,7 @@
 //! | `forks`, `descriptors` | who reads messages while a thread forks; what children must not inherit |
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
 //! | `uffd`, `message`, `view`, `memory`, `journal`, `forks`, `pagemap` | the only files that say `unsafe` |
+//! | `pressure` | who tells that memory is scarce |
 //! | `probe` | what the machine can do |
 //! | `tracking`, `pagemap`, `replace` | which pages were written to, where no fault tells |
 //!
@@ -44,6 +46,7 @@
 mod attachment;
 mod budget;
 mod calls;
+mod clean;
 mod client;
 mod copies;
 mod copy;
@@ -65,6 +68,7 @@ mod page_table;
 mod pagemap;
 mod pins;
 mod poison;
+mod pressure;
 mod probe;
 mod reissue;
 mod replace;

@@ -79,6 +79,8 @@ pub(super) struct LinuxObject {
     pub(super) shortage: Shortage,
     /// What people should hear.
     pub(super) news: VecDeque<KernelNews>,
+    /// How often others were asked for frames in vain.
+    pub(super) asked: u32,
 }
 
 /// How far the protocol has come.
@@ -145,6 +147,7 @@ impl LinuxObject {
             granted: 0,
             shortage: Shortage::new(spec.memory_deadline),
             news: VecDeque::new(),
+            asked: 0,
         }
     }
 
@@ -233,6 +236,7 @@ impl LinuxObject {
         self.take_news();
         self.see_writes_if_bounded();
         self.relieve();
+        self.heed_bound();
         let more = self.spaces.poll(cx) | self.poll_copies(cx);
         self.take_faults();
         self.serve_copies();

@@ -40,6 +40,7 @@ pub(super) struct PageTable {
     resident: u64,
     dirty: u64,
     away: u64,
+    lent: u64,
     /// Where the bits outlive this process.
     journal: Option<Journal>,
 }
@@ -112,6 +113,7 @@ impl PageTable {
             bits & (RESIDENT | DIRTY) == RESIDENT | DIRTY
         });
         change(&mut self.away, is_away);
+        change(&mut self.lent, |bits| bits & LENT != 0);
     }
 
     /// Adds bits.
@@ -174,6 +176,11 @@ impl PageTable {
     /// Pages that are resident and dirty.
     pub(super) fn dirty(&self) -> u64 {
         self.dirty
+    }
+
+    /// Pages that the pager holds while clients may have them.
+    pub(super) fn kept(&self) -> u64 {
+        self.lent - self.away
     }
 
     /// Pages that clients may not have, but that the pager still holds.
