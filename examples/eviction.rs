@@ -1,7 +1,9 @@
 //! Hit ratios of the replacement policies, beside the best that knows the future.
 //!
 //! `cargo run --release --example eviction` runs synthetic traces;
-//! `cargo run --release --example eviction -- FILE…` runs recorded plans.
+//! `cargo run --release --example eviction -- FILE…` runs recorded plans (`Pager::record_plan`, `Plan::save`).
+//! A plan holds the pages that were asked for: record it under a bound of a few pages, so that it has nearly
+//! every access, and not only the first one of each page.
 
 use std::collections::HashSet;
 use std::error::Error;

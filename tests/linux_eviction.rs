@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use actor_pager::backend::{Backend, BackendError, MemoryBackend, ReadRun, WriteError, WriteRun};
 use actor_pager::error::StartError;
-use actor_pager::mach::eviction::Share;
+use actor_pager::mach::eviction::replay::{hit_ratio, optimum};
+use actor_pager::mach::eviction::{Fifo, Share};
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::mach::pressure::{Pressure, PressureSource};
+use actor_pager::object::{PageIndex, PageRange};
+use actor_pager::plan::Plan;
 use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 
 const PAGE: u64 = 4096;
@@ -235,6 +238,22 @@ fn nothing_is_cleaned_ahead_where_that_is_not_wanted() {
         return;
     };
     assert_eq!(bucket.stats().cleaned_ahead, 0);
+}
+
+#[test]
+fn accesses_recorded_under_a_small_bound_are_a_trace_for_the_policies() {
+    let Some(bucket) = bucket(bounded(8)) else { return };
+    let (pager, mapping) = pager_of(&bucket, 64, PagerOptions::default());
+    pager.record_plan();
+    (0..6).for_each(|_| read(&mapping, 0..64));
+    let path = std::env::temp_dir().join(format!("actor-pager-trace-{}", std::process::id()));
+    pager.take_plan_blocking().unwrap().unwrap().save(&path).unwrap();
+    let plan = Plan::load(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let trace: Vec<PageIndex> = plan.runs().iter().copied().flat_map(PageRange::iter).collect();
+    assert!(trace.len() > 5 * 64, "{} accesses", trace.len());
+    let fifo = hit_ratio(&mut Fifo::default(), 32, 1, &trace);
+    assert!(fifo < optimum(32, &trace), "a loop defeats FIFO: {fifo}");
 }
 
 /// Memory is scarce as often as the test says.

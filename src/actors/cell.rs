@@ -23,6 +23,19 @@ pub(crate) struct JobAnswer {
 const ANSWERS_PER_WAKE: usize = 16;
 /// How many results are many.
 const BACKLOG: usize = 64;
+/// How many are many where each comes sooner than a wake-up takes.
+const QUICK_BACKLOG: usize = 8;
+
+/// How soon the actor must hear of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// At once.
+    Now,
+    /// Together with others, as long as many more are expected.
+    WithOthers,
+    /// The same, and the others come soon.
+    WithOthersSoon,
+}
 
 #[derive(Default)]
 struct Inbox {
@@ -86,15 +99,19 @@ impl PagerCell {
 
     /// Adds the result of a job.
     ///
-    /// A patient one wakes the actor only together with others, as long as many more are expected.
-    pub(crate) fn answer(&self, answer: JobAnswer, patient: bool) {
+    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) {
         let waiting = {
             let mut inbox = lock(&self.inbox);
             inbox.answers.push_back(answer);
             inbox.answers.len()
         };
         let expected = self.expect_one_less();
-        if !patient || waiting >= ANSWERS_PER_WAKE || expected < BACKLOG {
+        let many = match notice {
+            Notice::Now => usize::MAX,
+            Notice::WithOthers => BACKLOG,
+            Notice::WithOthersSoon => QUICK_BACKLOG,
+        };
+        if waiting >= ANSWERS_PER_WAKE || expected < many {
             self.wake();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::engine::{Job, JobDone, JobReport};
 use super::policy::FailurePolicy;
@@ -38,6 +38,11 @@ impl Ticket {
             *stage = Stage::Begun(Instant::now());
         }
         wanted
+    }
+
+    /// True if a worker has been at it for so long.
+    pub(crate) fn has_taken(&self, time: Duration) -> bool {
+        self.begun().is_some_and(|since| since.elapsed() >= time)
     }
 
     fn begun(&self) -> Option<Instant> {

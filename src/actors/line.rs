@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// How long the line may stand still before one more worker joins.
 const PATIENCE: Duration = Duration::from_micros(200);
 /// Writes that take less are not worth waking a worker for each.
-const QUICK: Duration = Duration::from_micros(25);
+pub(crate) const QUICK: Duration = Duration::from_micros(25);
 
 /// Jobs in the order in which they came.
 pub(crate) struct Line<T> {

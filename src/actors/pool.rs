@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 
 use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 
-use super::cell::{JobAnswer, PagerCell};
+use super::cell::{JobAnswer, Notice, PagerCell};
 use super::engine::{Job, JobReport};
 use super::flight::{JobId, Launched, Ticket};
-use super::line::Line;
+use super::line::{Line, QUICK};
 use super::local::mark_bucket_thread;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
@@ -61,7 +61,12 @@ impl Work {
         } else if let Some(job) = self.job.take() {
             let write = matches!(job, Job::Write { .. });
             let report = job.run(&*self.backend, self.page_size);
-            self.answer(Some(report), write);
+            let notice = match write {
+                false => Notice::Now,
+                true if self.ticket.has_taken(QUICK) => Notice::WithOthers,
+                true => Notice::WithOthersSoon,
+            };
+            self.answer(Some(report), notice);
             // Answered: the guard has nothing left to say.
             self.reply_to = Weak::new();
         }
@@ -70,7 +75,7 @@ impl Work {
     fn refuse(mut self) {
         if let Some(job) = self.job.take() {
             let done = job.failed(PageError::Io);
-            self.answer(Some(JobReport { done, panic: None }), false);
+            self.answer(Some(JobReport { done, panic: None }), Notice::Now);
             self.reply_to = Weak::new();
         }
     }
@@ -79,16 +84,16 @@ impl Work {
         matches!(self.job, Some(Job::Write { .. }))
     }
 
-    fn answer(&self, report: Option<JobReport>, patient: bool) {
+    fn answer(&self, report: Option<JobReport>, notice: Notice) {
         if let Some(cell) = self.reply_to.upgrade() {
-            cell.answer(JobAnswer { id: self.id, report }, patient);
+            cell.answer(JobAnswer { id: self.id, report }, notice);
         }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.answer(None, false);
+        self.answer(None, Notice::Now);
     }
 }
 

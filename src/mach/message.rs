@@ -257,4 +257,9 @@ impl fmt::Debug for PageData {
 pub trait PageMemory: Send + Sync {
     /// The bytes from `offset` on; only for pages that were returned and not yet released.
     fn bytes(&self, offset: u64, length: usize) -> &[u8];
+
+    /// Copies the same bytes where that is cheaper than looking at them; false where it is not.
+    fn copy(&self, _offset: u64, _into: &mut [u8]) -> bool {
+        false
+    }
 }

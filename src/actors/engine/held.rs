@@ -69,6 +69,17 @@ impl HeldRun {
             .unwrap_or_default()
     }
 
+    /// Copies the bytes of `range` into `buffer` where that is cheaper than looking at them.
+    pub fn copy(&self, range: PageRange, size: PageSize, buffer: &mut PageBuffer) -> bool {
+        let PageMemory::Returned(PageData::Cached { memory, offset, .. }) = &*self.memory else {
+            return false;
+        };
+        let length = range.bytes(size) as usize;
+        let from = offset + (range.offset(size) - self.base.offset(size));
+        // The buffer does not grow: it is as long as the longest run that is worth copying.
+        buffer.set_len(length) && memory.copy(from, buffer)
+    }
+
     /// The contents of `range` in the form that a supply takes.
     pub fn slice(&self, range: PageRange, size: PageSize) -> PageSlice<'_> {
         match &*self.memory {

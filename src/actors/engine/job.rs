@@ -1,10 +1,16 @@
 //! Work for the store, and its results: what travels between a pager and the backend pool.
 
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::HeldRun;
 use crate::backend::{Backend, BackendError, PageBuffer, PageOutcome, ReadRun, WriteRun};
 use crate::object::{OpId, PageError, PageRange, PageSize, Prot, RequestToken};
+
+thread_local! {
+    /// Room for a short run that is written.
+    static ROOM: Cell<Option<PageBuffer>> = const { Cell::new(None) };
+}
 
 /// One call of a [`Backend`], to be made where blocking is allowed.
 #[derive(Debug)]
@@ -271,8 +277,14 @@ fn read(
 }
 
 fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange, run: &HeldRun) -> JobReport {
-    let pages = WriteRun::new(range, page_size, run.bytes(range, page_size));
+    let mut room = ROOM.take().unwrap_or_else(|| PageBuffer::zeroed(1 << 14));
+    let bytes = match run.copy(range, page_size, &mut room) {
+        true => &room[..],
+        false => run.bytes(range, page_size),
+    };
+    let pages = WriteRun::new(range, page_size, bytes);
     let (result, panic) = caught(|| backend.write_pages(&pages).map_err(Failure::Write));
+    ROOM.set(Some(room));
     let (written, error) = match result {
         Ok(()) => (range.len(), None),
         // Whoever fails and counts every page as written, or more, cannot be believed.

@@ -99,6 +99,7 @@ impl LinuxObject {
     pub(super) fn heed_bound(&mut self) {
         if self.policy.is_none() && self.host.budget.is_bounded() {
             self.ensure_policy();
+            self.memory.make_sparse();
         }
     }
 

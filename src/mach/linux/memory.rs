@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::OwnedFd;
@@ -11,6 +12,9 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::forks::Watch;
 use crate::mach::message::PageMemory;
+
+/// Runs of at most so many bytes are copied out of sparse memory.
+const FEW_BYTES: usize = 4 * 4096;
 
 /// The memory of one object.
 ///
@@ -27,6 +31,8 @@ pub(super) struct Memory {
     length: usize,
     /// Others hold the file and go on using it when this value goes.
     shared: bool,
+    /// Few pages that lie near each other are present: mapping one in the own view maps no other.
+    sparse: AtomicBool,
     /// Descriptors to be closed only after the file was cut.
     guards: Mutex<Vec<Arc<Watch>>>,
 }
@@ -61,6 +67,7 @@ impl Memory {
             base,
             length,
             shared,
+            sparse: AtomicBool::new(false),
             guards: Mutex::default(),
         };
         // SAFETY: the range is the mapping just made, and no child is meant to use it.
@@ -79,6 +86,11 @@ impl Memory {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(uffd);
+    }
+
+    /// Says that from now on few pages that lie near each other are present.
+    pub(super) fn make_sparse(&self) {
+        self.sparse.store(true, Relaxed);
     }
 
     /// True if others hold the file, too.
@@ -155,6 +167,11 @@ impl PageMemory for Memory {
             Some(start) => unsafe { std::slice::from_raw_parts(start.as_ptr(), length) },
             None => &[],
         }
+    }
+
+    /// To map a page, and to unmap it when it goes, takes longer than to copy it.
+    fn copy(&self, offset: u64, into: &mut [u8]) -> bool {
+        self.sparse.load(Relaxed) && into.len() <= FEW_BYTES && self.read(offset, into).is_ok()
     }
 }
 

@@ -115,6 +115,9 @@ impl LinuxObject {
         spec: &ObjectSpec,
     ) -> Self {
         let policy = host.policy();
+        if policy.is_some() {
+            memory.make_sparse();
+        }
         let pages = PageRange::with_len(PageIndex(0), memory.length() as u64 >> spec.page_size.shift());
         Self {
             host,
