@@ -404,6 +404,7 @@ mod tests {
             page_size: PageSize::KIB_4,
             notify_on_evict: false,
             share: Share { weight, floor },
+            memory_deadline: std::time::Duration::from_secs(1),
         }))
     }
 
