@@ -352,6 +352,17 @@ impl Budget {
         Room::Others
     }
 
+    /// The system is short of memory, bound or not: whoever else holds most is asked to give up as much.
+    pub(super) fn ask_others(&self, share: &Arc<ObjectShare>, bytes: u64) {
+        let others = self
+            .shares()
+            .into_iter()
+            .filter(|other| !Arc::ptr_eq(other, share));
+        if let Some(other) = others.max_by_key(|other| other.used()) {
+            other.wish(bytes);
+        }
+    }
+
     /// Asks for what is in use beyond the bound.
     fn urge(&self) {
         let Some(excess) = self.used().checked_sub(self.limit()).filter(|&excess| excess > 0) else {

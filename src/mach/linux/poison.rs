@@ -16,7 +16,7 @@ use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT};
 use super::space::Place;
 use super::uffd::Stop;
 use super::waits::{PageMap, Wait};
-use crate::object::{PageIndex, PageRange};
+use crate::object::{PageError, PageIndex, PageRange};
 
 /// How long a marker stays: long enough for the waiting threads to run into it.
 pub(super) const STAY: Duration = Duration::from_millis(10);
@@ -68,6 +68,42 @@ impl Poisons {
 }
 
 impl LinuxObject {
+    pub(super) fn data_error(&mut self, range: PageRange, error: PageError) {
+        let mut pages = std::mem::take(&mut self.scratch.pages);
+        self.waits.within(range, &mut pages);
+        for page in pages.drain(..) {
+            self.fail(page, error);
+        }
+        self.scratch.pages = pages;
+    }
+
+    /// Whoever waits for the page gets an error.
+    pub(super) fn fail(&mut self, page: PageIndex, error: PageError) {
+        let Some(wait) = self.waits.take(page) else { return };
+        let Wait {
+            place,
+            many,
+            touch,
+            reserved,
+            ..
+        } = wait;
+        if reserved {
+            self.host.budget.release(&self.share, self.size.bytes());
+        }
+        if touch {
+            self.errors.insert(page, error);
+        }
+        let mut places = Vec::new();
+        match place {
+            Some(place) if !many => places.push(place),
+            Some(_) => self.spaces.places(PageRange::single(page), &mut places),
+            None => {}
+        }
+        for place in places {
+            self.poison_at(place, page);
+        }
+    }
+
     /// Threads that wait for the page at `place` get SIGBUS.
     pub(super) fn poison_at(&mut self, place: Place, page: PageIndex) {
         let Some(own) = self.spaces.mapping(place).map(|mapping| mapping.view.is_own()) else {

@@ -138,8 +138,9 @@ impl LinuxObject {
     fn give_some_up(&mut self) {
         let pages = (self.table.resident() / SHARE).max(BATCH);
         let before = self.table.resident();
-        // Whoever has more than its share is asked, too.
-        self.host.budget.room_for(&self.share, pages << self.size.shift());
+        self.host
+            .budget
+            .ask_others(&self.share, pages << self.size.shift());
         self.evict(pages);
         if self.table.resident() < before {
             // There is memory now.

@@ -6,7 +6,7 @@ use super::page_table::flag::{DIRTY, LENT, PRECIOUS, RESIDENT, WRITE_LOCKED};
 use super::shortage::is_shortage;
 use super::space::Place;
 use super::uffd::Stop;
-use super::waits::{Stage, Wait};
+use super::waits::Stage;
 use crate::mach::kernel::KernelError;
 use crate::mach::message::{PageData, PageSlice, Upcall};
 use crate::object::{PageError, PageIndex, PageRange, Prot};
@@ -362,41 +362,5 @@ impl LinuxObject {
             self.free_page(page);
         }
         self.fail(page, PageError::Io);
-    }
-
-    pub(super) fn data_error(&mut self, range: PageRange, error: PageError) {
-        let mut pages = std::mem::take(&mut self.scratch.pages);
-        self.waits.within(range, &mut pages);
-        for page in pages.drain(..) {
-            self.fail(page, error);
-        }
-        self.scratch.pages = pages;
-    }
-
-    /// Whoever waits for the page gets an error.
-    pub(super) fn fail(&mut self, page: PageIndex, error: PageError) {
-        let Some(wait) = self.waits.take(page) else { return };
-        let Wait {
-            place,
-            many,
-            touch,
-            reserved,
-            ..
-        } = wait;
-        if reserved {
-            self.host.budget.release(&self.share, self.size.bytes());
-        }
-        if touch {
-            self.errors.insert(page, error);
-        }
-        let mut places = Vec::new();
-        match place {
-            Some(place) if !many => places.push(place),
-            Some(_) => self.spaces.places(PageRange::single(page), &mut places),
-            None => {}
-        }
-        for place in places {
-            self.poison_at(place, page);
-        }
     }
 }
