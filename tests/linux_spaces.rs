@@ -173,11 +173,9 @@ fn a_mapping_that_was_moved_goes_on() {
     pager.sync();
     assert_eq!(pager.store.lock().unwrap().bytes[8 * PAGE], 11);
     // The old handle takes the moved mapping down.
+    let file = file_at(to).expect("it is mapped");
     pager.unmap(mapping);
-    assert_eq!(
-        exit_code(in_child(|| i32::from(peek_at(to)))),
-        1000 + libc::SIGSEGV
-    );
+    assert_ne!(file_at(to), Some(file));
 }
 
 #[test]
@@ -353,6 +351,20 @@ fn a_child_that_touches_a_bad_page_gets_sigbus() {
     assert_eq!(peek(&mapping, PAGE), pattern(PAGE));
 }
 
+/// The number of the file that is mapped at an address, as /proc tells it.
+fn file_at(address: usize) -> Option<u64> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut lines = maps
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let line = lines.find(|words| {
+        let (start, end) = words[0].split_once('-').unwrap();
+        (hex(start)..hex(end)).contains(&address)
+    });
+    line.map(|words| words[4].parse().unwrap())
+}
+
 #[test]
 fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
     let Some(host) = host(LinuxOptions::default()) else {
@@ -367,9 +379,10 @@ fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
         assert_eq!(code, 1000 + libc::SIGBUS, "page {page}");
     }
     assert_eq!(host.resident_bytes(), 0);
+    let file = file_at(mapping.address).expect("it is mapped");
     host.unmap_orphan(&mapping);
-    let code = exit_code(in_child(|| i32::from(peek(&mapping, 0))));
-    assert_eq!(code, 1000 + libc::SIGSEGV);
+    // Other tests may have put something else there by now.
+    assert_ne!(file_at(mapping.address), Some(file));
 }
 
 /// Blocks of a file and resident shared pages of this process, as /proc tells them.

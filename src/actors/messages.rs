@@ -99,7 +99,13 @@ pub(crate) enum Control {
         mapping: RawMapping,
         reply: Reply<()>,
     },
+    /// Take no more requests; answered when those before are finished.
     Inhibit {
+        reply: Reply<()>,
+    },
+    /// Every pager of the bucket has finished: hear nothing more of the kernel; answered when the last of
+    /// the I/O is over.
+    Close {
         reply: Reply<()>,
     },
     Resume {

@@ -54,7 +54,14 @@ impl BucketSupervisor {
             return;
         }
         let told = self.tell_all(|reply| Control::Inhibit { reply });
-        self.answer_after(told, reply, Ok(()), ctx);
+        let registry = self.watch.registry.clone();
+        // None is closed before all have finished: one may need the frames of another.
+        let closed = async move {
+            all_done(told).await;
+            all_done(tell_all(&registry, |reply| Control::Close { reply })).await;
+            let _ = reply.send(Ok(()));
+        };
+        ctx.spawn(closed.into_actor(self));
     }
 
     fn resume(&self, reply: Reply<Result<(), NotInhibited>>, ctx: &mut Context<Self>) {
@@ -74,10 +81,7 @@ impl BucketSupervisor {
         ctx: &mut Context<Self>,
     ) {
         let answered = async move {
-            for done in told {
-                // An error means that the pager ended: then it is done, too.
-                let _ = done.await;
-            }
+            all_done(told).await;
             let _ = reply.send(answer);
         };
         ctx.spawn(answered.into_actor(self));
@@ -95,14 +99,8 @@ impl BucketSupervisor {
         ctx.spawn(shut_down(asked.collect(), reply).into_actor(self));
     }
 
-    /// Sends every pager a call; the receivers end when it is done, or the pager is gone.
     fn tell_all(&self, control: impl Fn(Reply<()>) -> Control) -> Vec<oneshot::Receiver<()>> {
-        let tell = |cell: Arc<PagerCell>| {
-            let (reply, done) = oneshot::channel();
-            cell.call(UserCall::Control(control(reply)));
-            done
-        };
-        self.watch.registry.cells().into_iter().map(tell).collect()
+        tell_all(&self.watch.registry, control)
     }
 
     /// Decides what follows from a failure of a pager.
@@ -137,6 +135,23 @@ impl BucketSupervisor {
                 PagerActor::start_on(&self.watch.arbiters.get(dead), cell);
             }
         }
+    }
+}
+
+/// Sends every pager a call; the receivers end when it is done, or the pager is gone.
+fn tell_all(registry: &SharedRegistry, control: impl Fn(Reply<()>) -> Control) -> Vec<oneshot::Receiver<()>> {
+    let tell = |cell: Arc<PagerCell>| {
+        let (reply, done) = oneshot::channel();
+        cell.call(UserCall::Control(control(reply)));
+        done
+    };
+    registry.cells().into_iter().map(tell).collect()
+}
+
+async fn all_done(told: Vec<oneshot::Receiver<()>>) {
+    for done in told {
+        // An error means that the pager ended: then it is done, too.
+        let _ = done.await;
     }
 }
 

@@ -70,6 +70,11 @@ enum Intake {
     Open,
     /// Finishing what came before the inhibition.
     Draining(Vec<Reply<()>>),
+    /// Finished. Pages that the kernel returns are still written: another pager of the bucket, which has
+    /// not finished, may need their frames.
+    Drained,
+    /// Finishing the last of these writes.
+    Closing(Vec<Reply<()>>),
     Closed,
 }
 
@@ -336,16 +341,21 @@ impl PagerWork {
     }
 
     fn finish_draining(&mut self) {
-        if matches!(self.intake, Intake::Draining(_))
-            && self.parts.engine.is_quiet()
-            && !self.reviving
-            && let Intake::Draining(replies) = std::mem::replace(&mut self.intake, Intake::Closed)
-        {
-            self.parts.engine.close();
-            for reply in replies {
-                let _ = reply.send(());
-            }
+        let (Intake::Draining(replies) | Intake::Closing(replies)) = &mut self.intake else {
+            return;
+        };
+        if !self.parts.engine.is_quiet() || self.reviving {
+            return;
         }
+        for reply in replies.drain(..) {
+            let _ = reply.send(());
+        }
+        self.intake = if matches!(self.intake, Intake::Draining(_)) {
+            Intake::Drained
+        } else {
+            self.parts.engine.close();
+            Intake::Closed
+        };
     }
 
     fn token(&mut self, waiting: impl FnOnce(RequestToken) -> Waiting) -> RequestToken {

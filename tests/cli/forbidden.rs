@@ -71,7 +71,7 @@ fn program(words: &[&str], unprivileged: bool, errno: Option<i32>) -> Option<Out
 /// A folder that everybody may use.
 fn open_folder(name: &str) -> Folder {
     let folder = Folder::new(name);
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("a folder of ours");
     folder
 }
 
@@ -124,7 +124,7 @@ fn a_kernel_without_userfaultfd_is_named_with_what_to_do() {
 fn without_rights_pages_are_served_all_the_same() {
     let folder = open_folder("unprivileged");
     let place = folder.path().to_str().unwrap();
-    let words = ["demo", "--size", "8M", "--resident", "2M", "--folder", place];
+    let words = ["demo", "--size", "2M", "--resident", "1M", "--folder", place];
     let Some(output) = program(&words, true, None) else {
         return;
     };
@@ -144,7 +144,7 @@ fn the_device_does_where_the_system_call_is_forbidden() {
     }
     let folder = open_folder("device");
     let place = folder.path().to_str().unwrap();
-    let words = ["demo", "--size", "8M", "--resident", "2M", "--folder", place];
+    let words = ["demo", "--size", "2M", "--resident", "1M", "--folder", place];
     for errno in [libc::ENOSYS, libc::EPERM] {
         let Some(output) = program(&words, false, Some(errno)) else {
             return;

@@ -9,6 +9,8 @@ mod actor;
 mod disk;
 mod errno;
 mod hangs;
+#[cfg(target_os = "linux")]
+mod inhibit;
 mod liar;
 mod memory;
 mod panics;

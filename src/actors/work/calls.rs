@@ -164,6 +164,7 @@ impl PagerWork {
                 let _ = reply.send(released);
             }
             Control::Inhibit { reply } => self.inhibit(reply),
+            Control::Close { reply } => self.close_intake(reply),
             Control::Resume { reply } => {
                 self.resume();
                 let _ = reply.send(());
@@ -212,7 +213,20 @@ impl PagerWork {
                 self.finish_draining();
             }
             Intake::Draining(replies) => replies.push(reply),
-            Intake::Closed => drop(reply.send(())),
+            Intake::Drained | Intake::Closing(_) | Intake::Closed => drop(reply.send(())),
+        }
+    }
+
+    /// Every pager has finished, so that none needs the frames of another any more.
+    fn close_intake(&mut self, reply: Reply<()>) {
+        match &mut self.intake {
+            Intake::Drained => {
+                self.intake = Intake::Closing(vec![reply]);
+                self.finish_draining();
+            }
+            Intake::Closing(replies) => replies.push(reply),
+            // It was resumed meanwhile, or is closed already.
+            Intake::Open | Intake::Draining(_) | Intake::Closed => drop(reply.send(())),
         }
     }
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use actor_pager::backend::OpenError;
-use actor_pager::error::{CreateError, StartError};
+use actor_pager::error::StartError;
 use actor_pager::mach::KernelError;
 use actor_pager::takeover::{Keeper, Notice};
 use clap::{Args, Subcommand};
@@ -131,7 +131,7 @@ fn code(error: &(dyn std::error::Error + 'static)) -> u8 {
     if error.is::<OpenError>() {
         return 3;
     }
-    let lacks = error.is::<KernelError>() || error.is::<StartError>() || error.is::<CreateError>();
+    let lacks = error.is::<KernelError>() || error.is::<StartError>();
     if lacks { 4 } else { 1 }
 }
 

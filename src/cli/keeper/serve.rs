@@ -81,15 +81,12 @@ fn sync(pager: &Pager<FileBackend>, aloud: bool) {
 
 /// Tells people what they should know.
 fn note(kind: &EventKind) {
-    match kind {
-        EventKind::Kernel(KernelNews::KeeperGone) => {
-            eprintln!("note: the keeper is gone; nobody can take over if this process dies");
-        }
-        EventKind::WritesFailed { range, error } => {
-            eprintln!("note: {range:?} cannot be written and is kept in memory: {error}");
-        }
-        EventKind::WritesRecovered => eprintln!("note: everything that could not be written is written"),
-        other => tracing::debug!(event = ?other, "event"),
+    if let EventKind::Kernel(KernelNews::KeeperGone) = kind {
+        eprintln!("note: the keeper is gone; nobody can take over if this process dies");
+    } else if let EventKind::WritesFailed { range, error } = kind {
+        eprintln!("note: {range:?} cannot be written and is kept in memory: {error}");
+    } else if *kind == EventKind::WritesRecovered {
+        eprintln!("note: everything that could not be written is written");
     }
 }
 

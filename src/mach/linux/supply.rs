@@ -310,18 +310,13 @@ impl LinuxObject {
 
     /// Fills pages through the file, where no mapping waits or something is in the way.
     fn fill_by_file(&mut self, run: PageRange, bytes: &[u8], terms: Terms) {
-        let written = self.memory.write(run.offset(self.size), bytes);
-        if let Err(error) = &written
-            && is_shortage(error)
-        {
-            return self.put_off(run, bytes, terms);
-        }
-        if let Err(error) = written {
-            tracing::error!(object = %self.share.name, ?run, %error, "no memory for pages");
-            for page in run.iter() {
-                self.lose(page);
+        match self.memory.write(run.offset(self.size), bytes) {
+            Ok(()) => {}
+            Err(error) if is_shortage(&error) => return self.put_off(run, bytes, terms),
+            Err(error) => {
+                tracing::error!(object = %self.share.name, ?run, %error, "pages cannot be stored in memory");
+                return run.iter().for_each(|page| self.lose(page));
             }
-            return;
         }
         kill_point::pass("stored");
         self.know_clean(run, None);
