@@ -134,7 +134,7 @@ fn repeat_event(events: &mut Vec<serde_json::Value>, at: usize) -> bool {
     true
 }
 
-fn change_data(events: &mut Vec<serde_json::Value>, at: usize) -> bool {
+fn change_data(events: &mut [serde_json::Value], at: usize) -> bool {
     let has_data = events[at]["pages"].is_array();
     if has_data {
         events[at]["pages"][0] = "Z99".into();

@@ -479,6 +479,15 @@ fn newer_data_heals_a_failed_page() {
 }
 
 #[test]
+fn a_kept_page_does_not_part_a_run_of_writes() {
+    let mut bench = Bench::ready();
+    bench.returned(1, 1, true, true);
+    bench.fail_writes(PageError::Io);
+    bench.returned(0, 4, true, false);
+    assert_eq!(bench.writes(), [range(0, 4)], "the store is asked once");
+}
+
+#[test]
 fn a_request_during_a_write_that_fails() {
     let mut bench = Bench::ready();
     let data = bench.returned(0, 1, true, false);

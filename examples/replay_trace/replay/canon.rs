@@ -90,6 +90,35 @@ pub(crate) enum What {
     },
 }
 
+impl What {
+    /// The page that is read, supplied or refused.
+    pub(crate) fn served(&self) -> Option<u64> {
+        if let Self::ReadPage { page } | Self::Supply { page, .. } | Self::Error { page, .. } = self {
+            Some(*page)
+        } else {
+            None
+        }
+    }
+
+    /// The page that is refused, with the error.
+    pub(crate) fn error(&self) -> Option<(u64, &str)> {
+        if let Self::Error { page, error, .. } = self {
+            Some((*page, error))
+        } else {
+            None
+        }
+    }
+
+    /// The first byte that a lock request is about, and the lock.
+    pub(crate) fn lock(&self) -> Option<(u64, &str)> {
+        if let Self::LockRequest { offset, lock, .. } = self {
+            Some((*offset, lock))
+        } else {
+            None
+        }
+    }
+}
+
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{:?}", self.pager, self.what)

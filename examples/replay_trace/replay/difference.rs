@@ -1,5 +1,7 @@
 //! What differs in one step, and ways to take out of it what is explained.
 
+use std::collections::BTreeSet;
+
 use super::canon::Seen;
 use super::trace::Step;
 use super::world::{PagerSim, World};
@@ -39,6 +41,14 @@ impl Difference<'_> {
             partner.map(|at| extra.remove(at)).is_none()
         });
         self.missing.len() != before
+    }
+
+    /// Drops what came of these pages: that they were read, supplied or refused.
+    pub(crate) fn drop_served(&mut self, pages: &BTreeSet<(String, u64)>) -> bool {
+        self.drop_extra(|_, seen| {
+            let page = seen.what.served();
+            page.is_some_and(|page| pages.contains(&(seen.pager.clone(), page)))
+        })
     }
 
     pub(crate) fn drop_missing(&mut self, mut fits: impl FnMut(&World, &Seen) -> bool) -> bool {

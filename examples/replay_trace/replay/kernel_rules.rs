@@ -11,33 +11,24 @@ use super::world::World;
 /// A later unlock that is granted, or a terminate, takes the note of a refused one back.
 pub(crate) fn stale_refusal(difference: &mut Difference<'_>) -> bool {
     let mut pages = BTreeSet::new();
-    difference.drop_missing(|world, seen| match &seen.what {
-        What::Error { page, .. }
-            if sim_of(world, seen)
-                .is_some_and(|sim| sim.unlocked.contains(page) && !sim.refused.contains(page)) =>
-        {
-            pages.insert((seen.pager.clone(), *page));
-            true
-        }
-        _ => false,
+    difference.drop_missing(|world, seen| {
+        let granted = |page: u64| {
+            let sim = sim_of(world, seen);
+            sim.is_some_and(|sim| sim.unlocked.contains(&page) && !sim.refused.contains(&page))
+        };
+        let error = seen.what.error().filter(|(page, _)| granted(*page));
+        pages.extend(error.map(|(page, _)| (seen.pager.clone(), page)));
+        error.is_some()
     });
-    difference.drop_extra(|_, seen| match &seen.what {
-        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
-            pages.contains(&(seen.pager.clone(), *page))
-        }
-        _ => false,
-    });
+    difference.drop_served(&pages);
     !pages.is_empty()
 }
 
 /// A refused message gets an error, and its memory is given back.
 pub(crate) fn refused_is_answered(difference: &mut Difference<'_>) -> bool {
     difference.drop_extra(|world, seen| {
-        let answers = match &seen.what {
-            What::Error { error, .. } => error == "EIO",
-            What::Released { .. } => true,
-            _ => false,
-        };
+        let refused = seen.what.error().is_some_and(|(_, error)| error == "EIO");
+        let answers = refused || matches!(seen.what, What::Released { .. });
         answers && world.refused.contains(&seen.thread)
     })
 }
@@ -50,13 +41,14 @@ pub(crate) fn runs(difference: &mut Difference<'_>) -> bool {
         return false;
     }
     let pages = offset / PAGE..offset.saturating_add(length).div_ceil(PAGE);
-    difference.drop_extra(|_, seen| match &seen.what {
-        What::ReadPage { page }
-        | What::Supply { page, .. }
-        | What::Error { page, .. }
-        | What::UnlockPage { page } => pages.contains(page),
-        What::LockRequest { offset, lock, .. } => lock != "no_change" && pages.contains(&(offset / PAGE)),
-        _ => false,
+    difference.drop_extra(|_, seen| {
+        if let What::UnlockPage { page } = &seen.what {
+            pages.contains(page)
+        } else if let Some((offset, lock)) = seen.what.lock() {
+            lock != "no_change" && pages.contains(&(offset / PAGE))
+        } else {
+            seen.what.served().is_some_and(|page| pages.contains(&page))
+        }
     })
 }
 
@@ -128,25 +120,27 @@ pub(crate) fn offered_precious(difference: &mut Difference<'_>) -> bool {
 /// The kernel is asked whether it holds a page that it should have; if not, and nobody else has its
 /// data, the request gets an error.
 pub(crate) fn held_is_checked(difference: &mut Difference<'_>) -> bool {
-    let asked = difference.drop_extra(|world, seen| match &seen.what {
-        What::LockRequest {
+    let was_checked = |world: &World, seen: &Seen, page: u64| {
+        sim_of(world, seen).is_some_and(|sim| sim.checked.contains(&page))
+    };
+    let asked = difference.drop_extra(|world, seen| {
+        if let What::LockRequest {
             offset,
             length: PAGE,
             flush: false,
             lock,
             reply: true,
             ..
-        } => {
-            let page = offset / PAGE;
-            lock == "no_change" && sim_of(world, seen).is_some_and(|sim| sim.checked.contains(&page))
+        } = &seen.what
+        {
+            lock == "no_change" && was_checked(world, seen, offset / PAGE)
+        } else {
+            false
         }
-        _ => false,
     });
-    let checked = |world: &World, seen: &Seen| match &seen.what {
-        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
-            sim_of(world, seen).is_some_and(|sim| sim.checked.contains(page))
-        }
-        _ => false,
+    let checked = |world: &World, seen: &Seen| {
+        let page = seen.what.served();
+        page.is_some_and(|page| was_checked(world, seen, page))
     };
     let answered = difference.drop_missing(checked);
     let lost = difference.drop_extra(checked);
@@ -193,9 +187,12 @@ pub(crate) fn evict_notice_on_flush(difference: &mut Difference<'_>) -> bool {
         return false;
     }
     let asks = difference.pair(|_, missing, extra| asks_back(&missing.what, &extra.what));
-    let tells = difference.drop_extra(|world, seen| match &seen.what {
-        What::NotifyEvict { page } => sim_of(world, seen).is_some_and(|sim| sim.flush_sent.contains(page)),
-        _ => false,
+    let tells = difference.drop_extra(|world, seen| {
+        if let What::NotifyEvict { page } = &seen.what {
+            sim_of(world, seen).is_some_and(|sim| sim.flush_sent.contains(page))
+        } else {
+            false
+        }
     });
     asks | tells
 }

@@ -10,6 +10,7 @@ mod ending;
 mod jobs;
 mod kernel_rules;
 mod messages;
+mod pager_sim;
 mod parted;
 mod rules;
 mod store_rules;

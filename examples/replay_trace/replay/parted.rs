@@ -72,14 +72,12 @@ impl Parted {
     /// that was not supplied here is held only by the recorded kernel.
     pub(crate) fn write_off(&mut self, world: &World, before: &[Seen], missing: &[Seen]) {
         for seen in before.iter().filter(|seen| !missing.contains(seen)) {
-            match seen.what {
-                What::ReadPage { page } | What::UnlockPage { page } => {
-                    self.written_off.insert((seen.pager.clone(), seen.thread, page));
-                }
-                What::Supply { page, .. } if !world.did_supply(&seen.pager, page) => {
-                    self.not_here.insert((seen.pager.clone(), page));
-                }
-                _ => {}
+            if let What::ReadPage { page } | What::UnlockPage { page } = seen.what {
+                self.written_off.insert((seen.pager.clone(), seen.thread, page));
+            } else if let What::Supply { page, .. } = seen.what
+                && !world.did_supply(&seen.pager, page)
+            {
+                self.not_here.insert((seen.pager.clone(), page));
             }
         }
     }
@@ -182,15 +180,13 @@ fn is_likely(world: &World, seen: &Seen) -> bool {
         .did
         .iter()
         .any(|did| did == seen && did.thread == seen.thread);
-    let known = match &seen.what {
-        What::Supply { page, tag, .. } | What::WritePage { page, tag } => {
-            knows(world, &seen.pager, *page, tag)
-        }
-        What::WritePages { page, tags } => {
-            let mut pages = tags.iter().zip(*page..);
-            pages.all(|(tag, page)| knows(world, &seen.pager, page, tag))
-        }
-        _ => true,
+    let known = if let What::Supply { page, tag, .. } | What::WritePage { page, tag } = &seen.what {
+        knows(world, &seen.pager, *page, tag)
+    } else if let What::WritePages { page, tags } = &seen.what {
+        let mut pages = tags.iter().zip(*page..);
+        pages.all(|(tag, page)| knows(world, &seen.pager, page, tag))
+    } else {
+        true
     };
     known && !twice
 }

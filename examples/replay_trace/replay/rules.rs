@@ -60,13 +60,10 @@ impl Rules {
     /// What came early and was never recorded, although nothing kept the original from it.
     pub(crate) fn open_credits(&self) -> Option<&Seen> {
         let told = self.apart.is_none() && self.fallback.is_none();
-        self.credits
-            .iter()
-            .filter(|_| told)
-            .find(|seen| match &seen.what {
-                What::Returned { step, .. } => !self.parted.is_blocked(*step),
-                _ => false,
-            })
+        self.credits.iter().filter(|_| told).find(|seen| {
+            let blocked = |step: u64| self.parted.is_blocked(step);
+            matches!(seen.what, What::Returned { step, .. } if !blocked(step))
+        })
     }
 
     /// True if what is stored for `page` at the end can be compared.
@@ -201,15 +198,16 @@ fn early(difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
 fn late(difference: &Difference<'_>, seen: &Seen) -> Option<Rule> {
     let pager = difference.sim(seen)?;
     let waits = |step: u64| pager.calls.values().any(|waiting| waiting.1 == step);
-    match &seen.what {
-        What::Returned { call, step, .. } if is_lock_call(call) || call == "shutdown" => {
-            (waits(*step) && !pager.object.is_idle()).then_some("earlier-writes")
+    let is_busy = !pager.object.is_idle();
+    if let What::Returned { call, step, .. } = &seen.what {
+        if is_lock_call(call) || call == "shutdown" {
+            (waits(*step) && is_busy).then_some("earlier-writes")
+        } else {
+            (call == "change_attributes" && waits(*step)).then_some("attributes-in-order")
         }
-        What::Returned { call, step, .. } if call == "change_attributes" => {
-            waits(*step).then_some("attributes-in-order")
-        }
-        What::PortDestroyed => (pager.shutting_down && !pager.object.is_idle()).then_some("earlier-writes"),
-        _ => None,
+    } else {
+        let shuts = seen.what == What::PortDestroyed && pager.shutting_down;
+        (shuts && is_busy).then_some("earlier-writes")
     }
 }
 

@@ -177,19 +177,13 @@ fn good_again(difference: &mut Difference<'_>, good: impl Fn(&PagerSim, u64) -> 
             .is_some_and(|sim| sim.was_bad.contains(&page) && !sim.keeps(page) && good(sim, page))
     };
     let mut pages = BTreeSet::new();
-    difference.drop_missing(|world, seen| match &seen.what {
-        What::Error { page, error, .. } if error == "EIO" && is_good(world, seen, *page) => {
-            pages.insert((seen.pager.clone(), *page));
-            true
-        }
-        _ => false,
+    difference.drop_missing(|world, seen| {
+        let error = seen.what.error();
+        let error = error.filter(|(page, error)| *error == "EIO" && is_good(world, seen, *page));
+        pages.extend(error.map(|(page, _)| (seen.pager.clone(), page)));
+        error.is_some()
     });
-    difference.drop_extra(|_, seen| match &seen.what {
-        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
-            pages.contains(&(seen.pager.clone(), *page))
-        }
-        _ => false,
-    });
+    difference.drop_served(&pages);
     let told = tells_error(difference, |sim, page| {
         let was_bad = sim.was_bad.contains(&page) && !sim.keeps(page) && good(sim, page);
         was_bad.then_some("success")
@@ -243,9 +237,9 @@ fn error_instead_of_read(difference: &mut Difference<'_>, right: impl Fn(&PagerS
     };
     let asked = |pager: &str, page: u64| {
         let mut missing = difference.missing.iter();
-        missing.any(|seen| match seen.what {
-            What::ReadPage { page: p } | What::Supply { page: p, .. } => seen.pager == pager && p == page,
-            _ => false,
+        missing.any(|seen| {
+            let served = seen.what.error().is_none() && seen.what.served() == Some(page);
+            served && seen.pager == pager
         })
     };
     let mut pages = BTreeSet::new();
@@ -258,32 +252,31 @@ fn error_instead_of_read(difference: &mut Difference<'_>, right: impl Fn(&PagerS
             pages.insert((seen.pager.clone(), page));
         }
     }
-    let about = |_: &World, seen: &Seen| match &seen.what {
-        What::ReadPage { page } | What::Supply { page, .. } | What::Error { page, .. } => {
-            pages.contains(&(seen.pager.clone(), *page))
-        }
-        _ => false,
-    };
-    let asked = difference.drop_missing(about);
-    let told = difference.drop_extra(about);
+    let asked = difference.drop_missing(|_, seen| {
+        let page = seen.what.served();
+        page.is_some_and(|page| pages.contains(&(seen.pager.clone(), page)))
+    });
+    let told = difference.drop_served(&pages);
     asked | told
 }
 
 /// A page whose write failed was let be written before: an unlock is granted at once.
 pub(crate) fn unlock_of_kept(difference: &mut Difference<'_>) -> bool {
     let mut pages = BTreeSet::new();
-    difference.drop_missing(|world, seen| match &seen.what {
-        What::UnlockPage { page } if sim_of(world, seen).is_some_and(|sim| sim.keeps(*page)) => {
+    difference.drop_missing(|world, seen| {
+        if let What::UnlockPage { page } = &seen.what
+            && sim_of(world, seen).is_some_and(|sim| sim.keeps(*page))
+        {
             pages.insert((seen.pager.clone(), *page));
             true
+        } else {
+            false
         }
-        _ => false,
     });
-    let about = |seen: &Seen, grants: bool| match &seen.what {
-        What::LockRequest { offset, lock, .. } => {
+    let about = |seen: &Seen, grants: bool| {
+        seen.what.lock().is_some_and(|(offset, lock)| {
             (lock == "none" || !grants) && pages.contains(&(seen.pager.clone(), offset / PAGE))
-        }
-        _ => false,
+        })
     };
     // What the refusal would have told the next writer, the failed write tells.
     let told = difference.pair(|world, missing, extra| match (&missing.what, &extra.what) {

@@ -109,7 +109,9 @@ fn sound(json: &Value) -> Result<(), String> {
     let events = match &json["then"] {
         Value::Array(events) => events.as_slice(),
         Value::Null => &[],
-        _ => return Err("`then` is no list".to_owned()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            return Err("`then` is no list".to_owned());
+        }
     };
     for event in events {
         let kind = event["ev"]
