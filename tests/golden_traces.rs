@@ -103,7 +103,11 @@ fn hardly_any_change_of_a_recording_passes() {
             continue;
         }
         for at in 0..3 {
-            for change in [drop_event, repeat_event, change_data] {
+            for change in [
+                drop_event,
+                repeat_event,
+                |events: &mut Vec<serde_json::Value>, at| change_data(events, at),
+            ] {
                 let Some(what) = change_one(&trace, at, change) else {
                     continue;
                 };
