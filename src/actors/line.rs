@@ -108,6 +108,10 @@ impl<T> Line<T> {
         loop {
             if state.surplus > 0 {
                 state.surplus -= 1;
+                if !state.waiting.is_empty() {
+                    // It may have been called for one of these.
+                    self.call_one(state);
+                }
                 return None;
             }
             if state.waiting.is_empty() {
@@ -330,6 +334,34 @@ mod tests {
         assert!(state.is_slow());
         state.took(Duration::from_micros(3));
         assert!(!state.is_slow());
+    }
+
+    #[test]
+    fn a_worker_that_goes_leaves_its_call_to_another() {
+        let line = Arc::new(Line::<Job>::default());
+        let threads = workers(&line, 2);
+        let asleep = || line.lock().asleep;
+        while asleep() < 2 {
+            thread::yield_now();
+        }
+        let (done, result) = mpsc::channel();
+        {
+            // One is to go, and one is called, before either has looked.
+            let mut state = line.lock();
+            state.surplus = 1;
+            state.asleep -= 1;
+            state.called += 1;
+            state.urgent += 1;
+            state
+                .waiting
+                .push_back((Box::new(move || done.send(()).unwrap()), true));
+            line.arrived.notify_all();
+        }
+        result
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the job was taken");
+        line.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]
