@@ -14,7 +14,7 @@ use crate::store::set_rates;
 use crate::world::{Kind, Life, Object, PAGE, PAGES, World};
 
 /// Nothing takes that long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes trouble until `end`, each time another kind.
 ///
@@ -120,6 +120,22 @@ pub(crate) fn release(world: &World) {
     }
 }
 
+/// Who holds what, where nothing goes on any more.
+fn describe(world: &World) {
+    for object in &world.objects {
+        let Ok(life) = object.life.try_read() else {
+            println!("{:?}: its pager is being replaced", object.kind);
+            continue;
+        };
+        let residency = life.as_ref().map(|life| life.pager.residency_blocking());
+        println!(
+            "{:?}: {residency:?}, quiet: {}",
+            object.kind,
+            object.store.is_quiet()
+        );
+    }
+}
+
 /// Ends the process where nothing goes on any more.
 pub(crate) fn watch(world: &World, seed: u64) {
     let (mut seen, mut since) = (0, Instant::now());
@@ -129,6 +145,7 @@ pub(crate) fn watch(world: &World, seed: u64) {
         if now != seen {
             (seen, since) = (now, Instant::now());
         } else if since.elapsed() > PATIENCE {
+            describe(world);
             println!("lost: a call never came back, after {now} operations; seed {seed}");
             std::process::exit(1);
         }
