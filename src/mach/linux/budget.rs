@@ -1,98 +1,17 @@
 //! The bound of a host: frames are reserved before pages are asked for, never after.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Waker;
 
-use crate::mach::eviction::{FairShare, Member, Share};
-use crate::mach::kernel::ObjectSpec;
-use crate::mach::stats::{Stats, StatsSnapshot};
+use super::share::ObjectShare;
+use crate::mach::eviction::FairShare;
+use crate::mach::stats::StatsSnapshot;
 
 /// Shares are compared in units of this many bytes, as a power of two.
-const UNIT: u32 = 12;
-/// An object that is asked to give up more than this gives it up in several turns.
-const LARGEST_WISH: u64 = 4 << 20;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) const UNIT: u32 = 12;
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a host knows of one object, whichever thread owns it.
-#[derive(Debug)]
-pub(super) struct ObjectShare {
-    pub(super) name: String,
-    pub(super) stats: Stats,
-    /// The object's claim on the memory of the host; its floor is in units.
-    claim: Share,
-    /// Bytes of a page.
-    page: u64,
-    used: AtomicU64,
-    /// What the others were last told of `used`.
-    posted: AtomicU64,
-    /// The object's seat among those that share.
-    seat: AtomicU32,
-    /// Bytes that others would like this object to give up.
-    wanted: AtomicU64,
-    /// In the line for frames.
-    waiting: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl ObjectShare {
-    pub(super) fn new(spec: &ObjectSpec) -> Self {
-        let page = spec.page_size.bytes();
-        let floor = spec.share.floor.saturating_mul(page) >> UNIT;
-        Self {
-            name: spec.name.clone(),
-            stats: Stats::default(),
-            claim: Share { floor, ..spec.share },
-            page,
-            used: AtomicU64::new(0),
-            posted: AtomicU64::new(0),
-            seat: AtomicU32::new(u32::MAX),
-            wanted: AtomicU64::new(0),
-            waiting: AtomicBool::new(false),
-            waker: Mutex::new(None),
-        }
-    }
-
-    /// Bytes reserved or held.
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Relaxed)
-    }
-
-    /// Makes the object's owner poll it.
-    pub(super) fn wake(&self) {
-        if let Some(waker) = &*lock(&self.waker) {
-            waker.wake_by_ref();
-        }
-    }
-
-    pub(super) fn set_waker(&self, waker: &Waker) {
-        let mut slot = lock(&self.waker);
-        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
-    }
-
-    fn member(&self) -> Member {
-        Member(self.seat.load(Relaxed))
-    }
-
-    /// Asks the object's owner to give bytes up.
-    fn wish(&self, bytes: u64) {
-        self.wanted.fetch_max(bytes.min(LARGEST_WISH), SeqCst);
-        self.wake();
-    }
-
-    /// Takes the wish of others that this object gives bytes up.
-    pub(super) fn take_wanted(&self) -> u64 {
-        match self.wanted.load(Relaxed) {
-            0 => 0,
-            _ => self.wanted.swap(0, SeqCst),
-        }
-    }
 }
 
 /// The objects of a host, and what each of them may hold.
@@ -405,6 +324,9 @@ fn least(objects: &Objects) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::mach::eviction::Share;
+    use crate::mach::kernel::ObjectSpec;
 
     use crate::object::PageSize;
 

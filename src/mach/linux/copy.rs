@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
-use super::budget::ObjectShare;
 use super::memory::Memory;
 use super::page_table::PageTable;
 use super::page_table::flag::RESIDENT;
 use super::poison::STAY;
+use super::share::ObjectShare;
 use super::space::{Mapping, Place};
 use super::spaces::{Fault, Spaces};
 use super::uffd::{Stop, Uffd};

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use super::budget::ObjectShare;
 use super::descriptors::{self, Change};
 use super::message::{BATCH, Batch, Message};
+use super::share::ObjectShare;
 use super::uffd::{Open, Uffd, close_child};
 
 /// Messages that can be kept during a fork: more than threads will wait in a fault at that time.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::budget::{Budget, FEWEST_PAGES, ObjectShare};
+use super::budget::{Budget, FEWEST_PAGES};
 use super::memory::Memory;
 use super::object::LinuxObject;
 use super::pagemap::Pagemap;
 use super::probe::Capabilities;
+use super::share::ObjectShare;
 use super::spaces::Spaces;
 use super::tracking::Asking;
 use super::uffd::Uffd;

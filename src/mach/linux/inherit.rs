@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use super::budget::ObjectShare;
 use super::evict::LONGEST_RUN;
 use super::host::LinuxHost;
 use super::journal::{Journal, present};
@@ -14,6 +13,7 @@ use super::kill_point;
 use super::memory::Memory;
 use super::object::{LinuxObject, Phase};
 use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT, UNSAVED, WRITE_LOCKED, WRITING};
+use super::share::ObjectShare;
 use super::space::{Mapping, Space};
 use super::spaces::Spaces;
 use super::uffd::Uffd;

@@ -73,6 +73,7 @@ mod probe;
 mod reissue;
 mod replace;
 mod returns;
+mod share;
 mod shortage;
 mod space;
 mod spaces;

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::budget::ObjectShare;
 use super::copy::PrivateCopy;
 use super::host::Shared;
 use super::inherit::RemoteClients;
@@ -16,6 +15,7 @@ use super::memory::Memory;
 use super::page_table::PageTable;
 use super::pins::Pins;
 use super::poison::Poisons;
+use super::share::ObjectShare;
 use super::shortage::Shortage;
 use super::space::Place;
 use super::spaces::Spaces;

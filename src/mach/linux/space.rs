@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 
-use super::budget::ObjectShare;
 use super::forks::Watch;
+use super::share::ObjectShare;
 use super::uffd::Uffd;
 use super::view::ClientView;
 use crate::mach::stream::StreamDetector;

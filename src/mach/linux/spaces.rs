@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::budget::ObjectShare;
 use super::forks::{self, Watch};
 use super::message::Message;
+use super::share::ObjectShare;
 use super::space::{Mapping, Place, Space, Stretch};
 use super::uffd::{Progress, Stop, Uffd};
 use crate::mach::stats::Stats;

@@ -182,7 +182,9 @@ impl LinuxObject {
             }
             Some(_) | None => page == range.start(),
         };
-        PageRange::with_len(range.start(), range.iter().take_while(alike).count() as u64)
+        // The first page is filled even where its place is gone: through the file.
+        let count = range.iter().take_while(alike).count().max(1);
+        PageRange::with_len(range.start(), count as u64)
     }
 
     fn fill(&mut self, run: PageRange, bytes: &[u8], fill: Fill, terms: Terms) {
