@@ -323,3 +323,29 @@ fn a_blocking_call_on_a_thread_of_the_bucket_is_refused() {
     pager.read_at_blocking(0, &mut [0]).unwrap();
     assert!(hear.recv().unwrap().contains("async"));
 }
+
+/// A kernel that makes no objects.
+struct Barren;
+
+impl actor_pager::mach::KernelHost for Barren {
+    fn create_object(
+        &self,
+        _: actor_pager::mach::ObjectSpec,
+    ) -> Result<Box<dyn actor_pager::mach::ObjectKernel>, actor_pager::mach::KernelError> {
+        Err(actor_pager::mach::KernelError::Gone)
+    }
+
+    fn describe(&self) -> String {
+        "barren".to_owned()
+    }
+}
+
+#[test]
+fn a_kernel_that_makes_no_object_is_told() {
+    let bucket = Bucket::builder()
+        .kernel(std::sync::Arc::new(Barren))
+        .start()
+        .unwrap();
+    let refused = bucket.create_pager(MemoryBackend::new(4096), PagerOptions::default());
+    assert!(matches!(refused, Err(CreateError::Kernel(_))));
+}

@@ -1,10 +1,12 @@
 //! A store that fails in any way: every call is answered, nothing is lost, and it comes back.
 //!
 //! Every test runs on the simulated kernel, on one that lends its pages, and on the Linux kernel; those of
-//! real disks and real memory (`disk`, `shortage`) on Linux.
+//! real disks and real memory (`disk`, `shortage`, `cgroup`) on Linux.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 mod actor;
+#[cfg(target_os = "linux")]
+mod cgroup;
 #[cfg(target_os = "linux")]
 mod disk;
 mod errno;
