@@ -99,9 +99,13 @@ impl PagerCell {
 
     /// Adds the result of a job.
     ///
-    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) {
+    /// False if the pager has ended: nobody takes it.
+    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) -> bool {
         let waiting = {
             let mut inbox = lock(&self.inbox);
+            if inbox.closed {
+                return false;
+            }
             inbox.answers.push_back(answer);
             inbox.answers.len()
         };
@@ -114,6 +118,7 @@ impl PagerCell {
         if waiting >= ANSWERS_PER_WAKE || expected < many {
             self.wake();
         }
+        true
     }
 
     /// Takes the oldest result, or else the oldest call.

@@ -28,6 +28,9 @@ pub(crate) struct Work {
     backend: Arc<dyn Backend>,
     page_size: PageSize,
     reply_to: Weak<PagerCell>,
+    answered: bool,
+    /// Where a worker is missing should this one die and nobody is left to be told.
+    pool: BackendPool,
 }
 
 impl Work {
@@ -36,6 +39,7 @@ impl Work {
         backend: Arc<dyn Backend>,
         page_size: PageSize,
         reply_to: Weak<PagerCell>,
+        pool: BackendPool,
     ) -> Self {
         if let Some(cell) = reply_to.upgrade() {
             cell.expects_one();
@@ -47,6 +51,8 @@ impl Work {
             backend,
             page_size,
             reply_to,
+            answered: false,
+            pool,
         }
     }
 
@@ -67,7 +73,8 @@ impl Work {
                 true => Notice::WithOthersSoon,
             };
             self.answer(Some(report), notice);
-            // Answered: the guard has nothing left to say.
+            // The guard has nothing left to say.
+            self.answered = true;
             self.reply_to = Weak::new();
         }
     }
@@ -76,6 +83,7 @@ impl Work {
         if let Some(job) = self.job.take() {
             let done = job.failed(PageError::Io);
             self.answer(Some(JobReport { done, panic: None }), Notice::Now);
+            self.answered = true;
             self.reply_to = Weak::new();
         }
     }
@@ -84,16 +92,20 @@ impl Work {
         matches!(self.job, Some(Job::Write { .. }))
     }
 
-    fn answer(&self, report: Option<JobReport>, notice: Notice) {
-        if let Some(cell) = self.reply_to.upgrade() {
-            cell.answer(JobAnswer { id: self.id, report }, notice);
-        }
+    /// False if the pager is over: nobody takes the answer.
+    fn answer(&self, report: Option<JobReport>, notice: Notice) -> bool {
+        let cell = self.reply_to.upgrade();
+        cell.is_some_and(|cell| cell.answer(JobAnswer { id: self.id, report }, notice))
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.answer(None, Notice::Now);
+        // A job that was taken and not answered: its worker is dying.
+        let told = self.answer(None, Notice::Now);
+        if !told && self.job.is_none() && !self.answered {
+            self.pool.replace_dead(false);
+        }
     }
 }
 

@@ -301,6 +301,7 @@ impl PagerWork {
                 self.parts.backend.clone(),
                 self.parts.page_size,
                 self.cell.clone(),
+                self.parts.pool.clone(),
             )),
             Departure::Refused(done) => self.take_in(done),
             Departure::Waits => {}

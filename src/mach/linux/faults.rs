@@ -210,7 +210,8 @@ impl LinuxObject {
     /// Asks for the pages in the line, as long as there are frames.
     pub(super) fn ask_for_queued(&mut self) {
         if self.phase != Phase::Ready {
-            return;
+            // Nobody else waits in the line for an object that is not in use.
+            return self.host.budget.sated(&self.share);
         }
         while let Some(page) = self.waits.queued() {
             if !self.shortage.may_try() {
