@@ -1007,6 +1007,29 @@ fn a_kernel_that_lost_an_offered_page_is_answered() {
 }
 
 #[test]
+fn an_offer_that_a_flush_dropped_unseen_had_answered_its_request() {
+    let mut bench = Bench::ready();
+    // The kernel asks; the offer answers it before the request is heard, and is flushed again.
+    bench.offer(0, false, false);
+    let flush = bench.lock(LockKind::Flush, 0, 1);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.confirm(0, 1);
+    assert_eq!(bench.answer(flush), Some(Answer::Done));
+    bench.confirm(0, 1);
+    assert_eq!(bench.reads(), [range(0, 1)], "perhaps it waits all the same");
+    bench.read_all();
+    assert_eq!(bench.supplied_precious(0), Some(true), "perhaps it did not wait");
+    // What it had asked for meanwhile is answered by that: then it wrote to the page, and gave it up.
+    bench.request(0, 1, Prot::READ_WRITE);
+    let newer = bench.returned(0, 1, true, false);
+    bench.confirm(0, 1);
+    bench.write_all();
+    assert_eq!(bench.reads(), [], "what the store holds is older");
+    assert_eq!(bench.stored(0), Some(newer));
+    assert_eq!(bench.object.page_state(PageIndex(0)), PageState::Absent);
+}
+
+#[test]
 fn an_offer_takes_a_refusal_back() {
     let mut bench = Bench::ready();
     bench.request(0, 1, Prot::READ_WRITE);

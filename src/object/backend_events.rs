@@ -73,13 +73,21 @@ impl MemoryObject {
                 self.release(page, data);
             }
             // Should it wait all the same, it is answered after its return.
-            let access = Prot::READ;
-            return self.queues.push(page, Waiting::Request { control, access });
+            let (access, doubted) = (Prot::READ, true);
+            return self.queues.push(
+                page,
+                Waiting::Request {
+                    control,
+                    access,
+                    doubted,
+                },
+            );
         }
         match result {
             Ok(PagesSupplied { data, write_lock }) if self.life == Life::Open => {
                 let lock = if write_lock { Prot::WRITE } else { Prot::NONE };
-                self.supply(page, control, data, lock);
+                let doubted = self.page_state(page) == PageState::Filling { doubted: true };
+                self.supply(page, control, data, lock, doubted);
             }
             Ok(PagesSupplied { data, .. }) => {
                 self.set_state(page, PageState::Absent);
@@ -94,8 +102,9 @@ impl MemoryObject {
         self.drop_answered(page, control);
     }
 
-    /// Supplies a page that the store has.
-    fn supply(&mut self, page: PageIndex, control: PortName, data: DataId, lock: Prot) {
+    /// Supplies a page that the store has; as precious where the kernel may not wait for it, so that it
+    /// does not leave the kernel unseen.
+    fn supply(&mut self, page: PageIndex, control: PortName, data: DataId, lock: Prot, doubted: bool) {
         let alive = self.is_alive(control);
         self.set_state(
             page,
@@ -104,7 +113,7 @@ impl MemoryObject {
                     write_locked: lock.writes(),
                     unsaved: false,
                     flushing: false,
-                    offered: false,
+                    offered: doubted,
                 }
             } else {
                 PageState::Absent
@@ -113,7 +122,7 @@ impl MemoryObject {
         let what = Tell::Supply {
             data,
             lock,
-            precious: self.options.notify_on_evict,
+            precious: doubted || self.options.notify_on_evict,
         };
         self.tell(page, control, what);
     }
@@ -176,14 +185,19 @@ impl MemoryObject {
 
     /// Answers the request that is next in turn from the data that was just written.
     fn answer_from(&mut self, page: PageIndex, write: EndedWrite) -> bool {
-        let Some(Waiting::Request { control, access }) = self.queues.front(page) else {
+        let Some(Waiting::Request {
+            control,
+            access,
+            doubted,
+        }) = self.queues.front(page)
+        else {
             return false;
         };
         let is_refused = self.pages.get(page).refusal.is_some() && access.writes();
         if self.life != Life::Open || is_refused || !self.is_alive(control) {
             return false;
         }
-        self.supply(page, control, write.data, Prot::NONE);
+        self.supply(page, control, write.data, Prot::NONE, doubted);
         self.drop_answered(page, control);
         true
     }
@@ -195,7 +209,7 @@ impl MemoryObject {
                 kernel_copy, told, ..
             } => (kernel_copy, told),
             PageState::Absent
-            | PageState::Filling
+            | PageState::Filling { .. }
             | PageState::Resident { .. }
             | PageState::Unlocking { .. }
             | PageState::Failed { .. } => (false, true),

@@ -55,7 +55,16 @@ impl MemoryObject {
             }
             Sight::Missing | Sight::AskedAgain => {}
         }
-        self.arrive(page, Waiting::Request { control, access });
+        // A flush may have dropped what answered it, unseen.
+        let doubted = true;
+        self.arrive(
+            page,
+            Waiting::Request {
+                control,
+                access,
+                doubted,
+            },
+        );
     }
 
     /// The kernel does not hold the page after all; true if nobody has its data then.

@@ -98,7 +98,7 @@ impl MemoryObject {
 
 fn fits(op: &Op, state: PageState) -> bool {
     match op.kind {
-        OpKind::Read => state == PageState::Filling,
+        OpKind::Read => matches!(state, PageState::Filling { .. }),
         OpKind::Write { .. } => matches!(state, PageState::Returning { .. }),
         OpKind::Unlock => matches!(state, PageState::Unlocking { .. }),
     }

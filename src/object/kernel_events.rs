@@ -118,7 +118,7 @@ impl MemoryObject {
                 told: told || kernel_copy,
             },
             PageState::Failed { .. } => PageState::Failed { kernel_copy: false },
-            PageState::Absent | PageState::Filling => known.state,
+            PageState::Absent | PageState::Filling { .. } => known.state,
         };
         if known.state.is_unsaved() {
             self.failures.forget(page);

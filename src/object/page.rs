@@ -28,7 +28,10 @@ pub enum PageState {
     #[default]
     Absent,
     /// A read is in flight. Trust: the store has the newest data; the kernel waits.
-    Filling,
+    Filling {
+        /// The kernel may have been answered already, by an offer.
+        doubted: bool,
+    },
     /// It was supplied. Trust: if the kernel no longer holds it, the store has the newest data,
     /// unless `unsaved`; then the kernel holds it, as precious.
     Resident {
@@ -38,8 +41,9 @@ pub enum PageState {
         unsaved: bool,
         /// A flush of it is on its way to the kernel.
         flushing: bool,
-        /// A user offered it, and the kernel has not returned it since. It was supplied as precious:
-        /// a request that comes now was sent before the kernel had it.
+        /// It was supplied though the kernel may not have waited for it, because a user offered it or
+        /// the request had perhaps been answered, and the kernel has not returned it since. It was
+        /// supplied as precious: a request that comes now was sent before the kernel had it.
         offered: bool,
     },
     /// An unlock is in flight. Trust: as for `Resident`, write-locked.
@@ -79,7 +83,7 @@ impl PageState {
     /// True while an operation is in flight: whatever comes waits its turn.
     pub fn is_busy(self) -> bool {
         match self {
-            Self::Filling | Self::Unlocking { .. } | Self::Returning { .. } => true,
+            Self::Filling { .. } | Self::Unlocking { .. } | Self::Returning { .. } => true,
             Self::Absent | Self::Resident { .. } | Self::Failed { .. } => false,
         }
     }
@@ -88,7 +92,7 @@ impl PageState {
     pub fn is_unsaved(self) -> bool {
         match self {
             Self::Resident { unsaved, .. } | Self::Unlocking { unsaved, .. } => unsaved,
-            Self::Absent | Self::Filling | Self::Returning { .. } | Self::Failed { .. } => false,
+            Self::Absent | Self::Filling { .. } | Self::Returning { .. } | Self::Failed { .. } => false,
         }
     }
 
@@ -130,7 +134,7 @@ impl PageState {
                 flushing: kernel_copy,
                 told,
             },
-            Self::Absent | Self::Filling | Self::Failed { .. } => self,
+            Self::Absent | Self::Filling { .. } | Self::Failed { .. } => self,
         }
     }
 
@@ -152,7 +156,7 @@ impl PageState {
                 unsaved: false,
                 flushing,
             },
-            Self::Absent | Self::Filling | Self::Returning { .. } | Self::Failed { .. } => self,
+            Self::Absent | Self::Filling { .. } | Self::Returning { .. } | Self::Failed { .. } => self,
         }
     }
 
@@ -160,7 +164,7 @@ impl PageState {
         let flags = |a: bool, b: bool, c: bool| u16::from(a) << 3 | u16::from(b) << 4 | u16::from(c) << 5;
         match self {
             Self::Absent => 0,
-            Self::Filling => 1,
+            Self::Filling { doubted } => 1 | flags(doubted, false, false),
             Self::Resident {
                 write_locked,
                 unsaved,
@@ -180,7 +184,7 @@ impl PageState {
     fn from_code(code: u16) -> Self {
         let flag = |bit: u16| code & 1 << bit != 0;
         match code & 7 {
-            1 => Self::Filling,
+            1 => Self::Filling { doubted: flag(3) },
             2 => Self::Resident {
                 write_locked: flag(3),
                 unsaved: flag(4),
@@ -234,7 +238,7 @@ impl Page {
             let state = if bits == 0 {
                 PageState::Absent
             } else {
-                PageState::Filling
+                PageState::Filling { doubted: false }
             };
             return Self {
                 state,
@@ -284,8 +288,8 @@ mod tests {
             assert_eq!(Page::is_busy_packed(page.pack()), page.state.is_busy());
             seen.insert(page.pack());
         }
-        // 1 + 1 + 16 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
-        assert_eq!(seen.len(), 32 * 16);
+        // 1 + 2 + 16 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
+        assert_eq!(seen.len(), 33 * 16);
         assert_eq!(Page::default().pack(), 0);
     }
 }

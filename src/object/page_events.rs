@@ -105,7 +105,15 @@ impl MemoryObject {
         let control = place.control;
         let inside = self.inside(range);
         for page in inside.iter() {
-            self.arrive(page, Waiting::Request { control, access });
+            let doubted = false;
+            self.arrive(
+                page,
+                Waiting::Request {
+                    control,
+                    access,
+                    doubted,
+                },
+            );
         }
         self.flush(effects);
         self.refuse_outside(place, inside, range, effects);
@@ -205,7 +213,7 @@ impl MemoryObject {
                     self.set_state(page, state);
                 }
                 PageState::Absent
-                | PageState::Filling
+                | PageState::Filling { .. }
                 | PageState::Resident { flushing: false, .. }
                 | PageState::Unlocking { .. }
                 | PageState::Returning { flushing: false, .. }

@@ -44,7 +44,11 @@ impl MemoryObject {
 
     fn serve(&mut self, page: PageIndex, item: Waiting) {
         match item {
-            Waiting::Request { control, access } => self.serve_request(page, control, access),
+            Waiting::Request {
+                control,
+                access,
+                doubted,
+            } => self.serve_request(page, control, access, doubted),
             Waiting::Return {
                 control,
                 data,
@@ -66,7 +70,7 @@ impl MemoryObject {
         }
     }
 
-    pub(crate) fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot) {
+    fn serve_request(&mut self, page: PageIndex, control: PortName, access: Prot, doubted: bool) {
         // A kernel that is gone needs no data, and none may be lost to it.
         if self.life != Life::Open || !self.is_alive(control) {
             return self.tell(page, control, Tell::Error(PageError::Io));
@@ -84,7 +88,7 @@ impl MemoryObject {
                 let error = self.page_error(page).unwrap_or(PageError::Io);
                 self.tell(page, control, Tell::Error(error));
             }
-            (Some(Kept::InKernel) | None, _) => self.start_read(page, control, access),
+            (Some(Kept::InKernel) | None, _) => self.start_read(page, control, access, doubted),
         }
     }
 
@@ -102,13 +106,13 @@ impl MemoryObject {
         Some(refusal)
     }
 
-    fn start_read(&mut self, page: PageIndex, control: PortName, access: Prot) {
+    fn start_read(&mut self, page: PageIndex, control: PortName, access: Prot, doubted: bool) {
         self.failures.take_kept(page);
         if let PageState::Resident { flushing: true, .. } = self.page_state(page) {
             // The flush is done, though not yet confirmed.
             self.tell_evicted(page);
         }
-        self.set_state(page, PageState::Filling);
+        self.set_state(page, PageState::Filling { doubted });
         let what = Begin::Read { access };
         self.batches.push(page, Action::Begin { control, what });
     }
@@ -189,7 +193,7 @@ impl MemoryObject {
             ),
             PageState::Absent
             | PageState::Resident { .. }
-            | PageState::Filling
+            | PageState::Filling { .. }
             | PageState::Unlocking { .. }
             | PageState::Returning { .. }
             | PageState::Failed { .. } => {}

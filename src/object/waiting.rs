@@ -10,6 +10,9 @@ pub(crate) enum Waiting {
     Request {
         control: PortName,
         access: Prot,
+        /// It may have been answered already, by an offer; so an answer may be taken for that of a
+        /// request that comes later.
+        doubted: bool,
     },
     Return {
         control: PortName,

@@ -106,7 +106,10 @@ impl Machine {
 
     /// Memory pressure takes this page, if it may.
     pub(super) fn press_on(&mut self, id: u64, page: PageIndex) -> bool {
-        let may = self.objects.get(&id).and_then(|object| object.pages.get(&page));
+        let object = self.objects.get(&id);
+        // An object that was cut off from its pager has nobody to return pages to.
+        let object = object.filter(|object| object.stage != Stage::Orphaned);
+        let may = object.and_then(|object| object.pages.get(&page));
         may.is_some_and(Page::is_evictable) && self.evict(id, page)
     }
 

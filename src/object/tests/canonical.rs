@@ -134,7 +134,9 @@ impl Naming {
     fn item(&mut self, item: Waiting) {
         self.control(item.control());
         match item {
-            Waiting::Request { access, .. } => self.put(5000 + access.bits()),
+            Waiting::Request { access, doubted, .. } => {
+                self.put(5000 + 10 * u32::from(doubted) + access.bits())
+            }
             Waiting::Unlock { .. } => self.put(5100),
             Waiting::Return {
                 data,
