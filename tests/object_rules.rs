@@ -1030,6 +1030,29 @@ fn an_offer_that_a_flush_dropped_unseen_had_answered_its_request() {
 }
 
 #[test]
+fn an_offered_page_whose_unlock_is_refused_is_there_until_it_comes_back() {
+    let mut bench = Bench::ready();
+    bench.offer(0, false, true);
+    bench.request(0, 1, Prot::READ_WRITE);
+    bench.unlock(0, 1);
+    bench.end_unlock(Err(PageError::NoSpace));
+    let supplied = bench.supplied(0);
+    bench.offer(0, false, false);
+    assert_eq!(
+        bench.supplied(0),
+        supplied,
+        "the kernel may still show what it has"
+    );
+    // What the kernel returned before it heard of the refusal, and after.
+    bench.returned(0, 1, false, true);
+    bench.confirm(0, 1);
+    bench.returned(0, 1, false, false);
+    bench.offer(0, false, false);
+    assert_ne!(bench.supplied(0), supplied);
+    assert_eq!(bench.writes(), [], "nobody wrote to it");
+}
+
+#[test]
 fn an_offer_takes_a_refusal_back() {
     let mut bench = Bench::ready();
     bench.request(0, 1, Prot::READ_WRITE);
@@ -1173,8 +1196,11 @@ fn a_request_is_answered_by_whatever_answers_a_later_one() {
     bench.unlock(0, 1);
     bench.request(0, 1, Prot::READ_WRITE);
     bench.end_unlock(Ok(()));
-    bench.read_all();
+    assert_eq!(bench.reads(), [], "the kernel may have the page still");
     bench.confirm(0, 1);
+    assert_eq!(bench.reads(), [range(0, 1)], "it has not: one read for both");
+    bench.read_all();
+    bench.request(0, 1, Prot::READ_WRITE);
     assert_eq!(
         bench.reads(),
         [],

@@ -149,6 +149,12 @@ fn failed(subject: &mut Subject, kernel_copy: bool) {
 }
 
 /// How each state is come by.
+const CONFIRMED: Event = Event::LockCompleted {
+    control: CONTROL,
+    offset: 0,
+    length: PAGE,
+};
+
 const STATES: &[Recipe] = &[
     ("absent", |_| {}),
     ("absent, unlock refused", |s| {
@@ -163,6 +169,16 @@ const STATES: &[Recipe] = &[
     ("filling", |s| {
         let event = s.request(Prot::READ);
         s.feed(event);
+    }),
+    ("filling, doubted", |s| {
+        // Offered, flushed, and asked for before the kernel had heard of either.
+        let events = [s.offer(false), s.lock(LockKind::Flush), s.request(Prot::READ)];
+        for event in events {
+            s.feed(event);
+        }
+        for _ in 0..2 {
+            s.feed(CONFIRMED);
+        }
     }),
     ("resident", |s| resident(s, false)),
     ("resident, write-locked", |s| resident(s, true)),
@@ -179,6 +195,12 @@ const STATES: &[Recipe] = &[
         resident(s, true);
         let event = s.unlock();
         s.feed(event);
+    }),
+    ("unlocking, offered", |s| {
+        let events = [s.offer(false), s.unlock()];
+        for event in events {
+            s.feed(event);
+        }
     }),
     ("returning, copy kept", |s| returning(s, true)),
     ("returning", |s| returning(s, false)),
@@ -204,11 +226,7 @@ const EVENTS: &[Happening] = &[
     ("sync", |s| s.lock(LockKind::Sync)),
     ("flush", |s| s.lock(LockKind::Flush)),
     ("return", |s| s.lock(LockKind::Return)),
-    ("lock_completed", |_| Event::LockCompleted {
-        control: CONTROL,
-        offset: 0,
-        length: PAGE,
-    }),
+    ("lock_completed", |_| CONFIRMED),
     ("change_completed", |_| Event::ChangeCompleted {
         may_cache: true,
         copy_strategy: CopyStrategy::None,

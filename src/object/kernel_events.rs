@@ -109,6 +109,7 @@ impl MemoryObject {
             PageState::Unlocking { .. } => PageState::Unlocking {
                 unsaved: false,
                 flushing: false,
+                offered: false,
             },
             PageState::Returning {
                 kernel_copy, told, ..

@@ -52,6 +52,8 @@ pub enum PageState {
         unsaved: bool,
         /// As for `Resident`.
         flushing: bool,
+        /// As for `Resident`.
+        offered: bool,
     },
     /// A write of data that the kernel returned is in flight. Trust: the newest data is in the
     /// write's memory, or in a return that waits behind it.
@@ -123,9 +125,10 @@ impl PageState {
                 flushing: true,
                 offered,
             },
-            Self::Unlocking { unsaved, .. } => Self::Unlocking {
+            Self::Unlocking { unsaved, offered, .. } => Self::Unlocking {
                 unsaved,
                 flushing: true,
+                offered,
             },
             Self::Returning {
                 kernel_copy, told, ..
@@ -152,9 +155,12 @@ impl PageState {
                 flushing,
                 offered,
             },
-            Self::Unlocking { flushing, .. } => Self::Unlocking {
+            Self::Unlocking {
+                flushing, offered, ..
+            } => Self::Unlocking {
                 unsaved: false,
                 flushing,
+                offered,
             },
             Self::Absent | Self::Filling { .. } | Self::Returning { .. } | Self::Failed { .. } => self,
         }
@@ -171,7 +177,11 @@ impl PageState {
                 flushing,
                 offered,
             } => 2 | flags(write_locked, unsaved, flushing) | u16::from(offered) << 6,
-            Self::Unlocking { unsaved, flushing } => 3 | flags(false, unsaved, flushing),
+            Self::Unlocking {
+                unsaved,
+                flushing,
+                offered,
+            } => 3 | flags(offered, unsaved, flushing),
             Self::Returning {
                 kernel_copy,
                 flushing,
@@ -194,6 +204,7 @@ impl PageState {
             3 => Self::Unlocking {
                 unsaved: flag(4),
                 flushing: flag(5),
+                offered: flag(3),
             },
             4 => Self::Returning {
                 kernel_copy: flag(3),
@@ -288,8 +299,8 @@ mod tests {
             assert_eq!(Page::is_busy_packed(page.pack()), page.state.is_busy());
             seen.insert(page.pack());
         }
-        // 1 + 2 + 16 + 4 + 8 + 2 states, with 4 errors and 4 refusals each.
-        assert_eq!(seen.len(), 33 * 16);
+        // 1 + 2 + 16 + 8 + 8 + 2 states, with 4 errors and 4 refusals each.
+        assert_eq!(seen.len(), 37 * 16);
         assert_eq!(Page::default().pack(), 0);
     }
 }

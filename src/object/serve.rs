@@ -219,8 +219,16 @@ impl MemoryObject {
             return self.tell(page, control, Tell::Grant);
         }
         let flushing = matches!(state, PageState::Resident { flushing: true, .. });
+        let offered = matches!(state, PageState::Resident { offered: true, .. });
         let unsaved = state.is_unsaved();
-        self.set_state(page, PageState::Unlocking { unsaved, flushing });
+        self.set_state(
+            page,
+            PageState::Unlocking {
+                unsaved,
+                flushing,
+                offered,
+            },
+        );
         let what = Begin::Unlock;
         self.batches.push(page, Action::Begin { control, what });
     }
@@ -232,14 +240,16 @@ impl MemoryObject {
         }
         let unsaved = known.state.is_unsaved();
         let flushing = matches!(known.state, PageState::Unlocking { flushing: true, .. });
+        let offered = matches!(known.state, PageState::Unlocking { offered: true, .. });
         let state = PageState::Resident {
             write_locked: result.is_err(),
             unsaved,
             flushing,
-            offered: false,
+            offered,
         };
-        // What comes back is written, or told as an eviction; a page that need not is just dropped.
-        let comes_back = unsaved || self.options.notify_on_evict;
+        // What comes back is written, or told as an eviction, or shows which requests were sent before it
+        // went; a page that need not is just dropped.
+        let comes_back = unsaved || offered || self.options.notify_on_evict;
         let should_return = if comes_back {
             ShouldReturn::All
         } else {
