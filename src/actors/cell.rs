@@ -37,11 +37,32 @@ pub(crate) enum Notice {
     WithOthersSoon,
 }
 
+impl Notice {
+    /// How many others must be on their way for the actor not to be woken.
+    fn enough(self) -> usize {
+        match self {
+            Self::Now => usize::MAX,
+            Self::WithOthers => BACKLOG,
+            Self::WithOthersSoon => QUICK_BACKLOG,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inbox {
     calls: VecDeque<UserCall>,
     answers: VecDeque<JobAnswer>,
+    /// How many others must be on their way for these results to wait for them.
+    enough: usize,
     closed: bool,
+}
+
+impl Inbox {
+    /// True if the actor must take the results now, with so many jobs under way.
+    fn is_due(&self, flying: usize) -> bool {
+        let waiting = self.answers.len();
+        waiting >= ANSWERS_PER_WAKE || waiting > 0 && flying.saturating_sub(waiting) < self.enough
+    }
 }
 
 /// A pager without its actor. The actor is woken when there is something in the inbox; when the
@@ -55,8 +76,9 @@ pub(crate) struct PagerCell {
     work: Mutex<PagerWork>,
     address: Mutex<Option<PagerAddress>>,
     woken: AtomicBool,
-    /// Results that are still to come.
-    expected: AtomicUsize,
+    /// The jobs under way whose results the actor waits for, those in the inbox included. What was given up
+    /// or taken back is not among them: other results must not wait for it.
+    flying: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,7 +95,7 @@ impl PagerCell {
             work: Mutex::new(work),
             address: Mutex::default(),
             woken: AtomicBool::new(false),
-            expected: AtomicUsize::new(0),
+            flying: AtomicUsize::new(0),
         }
     }
 
@@ -87,35 +109,34 @@ impl PagerCell {
         }
     }
 
-    /// Says that a job begins whose result will be [added](Self::answer).
-    pub(crate) fn expects_one(&self) {
-        self.expected.fetch_add(1, Ordering::Relaxed);
+    /// The actor begins a job whose result will be [added](Self::answer).
+    pub(crate) fn begins_one(&self) {
+        self.flying.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Says that a result comes no more, or has come; how many are left.
-    pub(crate) fn expect_one_less(&self) -> usize {
-        self.expected.fetch_sub(1, Ordering::Relaxed).saturating_sub(1)
+    /// The actor says at the end of a turn how many jobs it waits for: results that waited for others may
+    /// wait in vain by now.
+    pub(crate) fn waits_for(&self, flying: usize) {
+        self.flying.store(flying, Ordering::Relaxed);
+        let due = lock(&self.inbox).is_due(flying);
+        if due {
+            self.wake();
+        }
     }
 
     /// Adds the result of a job.
     ///
     /// False if the pager has ended: nobody takes it.
     pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) -> bool {
-        let waiting = {
-            let mut inbox = lock(&self.inbox);
-            if inbox.closed {
-                return false;
-            }
-            inbox.answers.push_back(answer);
-            inbox.answers.len()
-        };
-        let expected = self.expect_one_less();
-        let many = match notice {
-            Notice::Now => usize::MAX,
-            Notice::WithOthers => BACKLOG,
-            Notice::WithOthersSoon => QUICK_BACKLOG,
-        };
-        if waiting >= ANSWERS_PER_WAKE || expected < many {
+        let mut inbox = lock(&self.inbox);
+        if inbox.closed {
+            return false;
+        }
+        inbox.enough = inbox.enough.max(notice.enough());
+        inbox.answers.push_back(answer);
+        let due = inbox.is_due(self.flying.load(Ordering::Relaxed));
+        drop(inbox);
+        if due {
             self.wake();
         }
         true
@@ -127,6 +148,7 @@ impl PagerCell {
         if let Some(answer) = inbox.answers.pop_front() {
             return Some(Incoming::Answer(answer));
         }
+        inbox.enough = 0;
         inbox.calls.pop_front().map(Incoming::Call)
     }
 

@@ -40,16 +40,32 @@ impl PagerActor {
         cell.house(address);
     }
 
+    /// Takes in what waits in the inbox; comes back for the rest if there is much.
+    fn take_in(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..INCOMING_PER_TURN {
+            let Some(incoming) = self.cell.next() else {
+                return;
+            };
+            let mut work = self.cell.work();
+            work.guarded(|work| match incoming {
+                Incoming::Call(call) => work.call(call),
+                Incoming::Answer(answer) => work.answer(answer),
+            });
+        }
+        ctx.address().do_send(Wake);
+    }
+
     /// Sets the timer for what is due next, and goes when the pager is over.
     fn after_turn(&mut self, ctx: &mut Context<Self>) {
-        let (ended, due) = {
+        let (ended, due, flying) = {
             let work = self.cell.work();
-            (work.has_ended(), work.next_due())
+            (work.has_ended(), work.next_due(), work.flying())
         };
         if ended {
             self.cell.close();
             return ctx.stop();
         }
+        self.cell.waits_for(flying);
         let Some(due) = due else { return };
         if self.timer.is_some_and(|(_, set)| set <= due) {
             return;
@@ -60,6 +76,8 @@ impl PagerActor {
         let wait = due.saturating_duration_since(Instant::now());
         let handle = ctx.run_later(wait, |pager, ctx| {
             pager.timer = None;
+            // A result that is there is not overdue, whatever it waits for.
+            pager.take_in(ctx);
             pager.cell.work().guarded(|work| work.tick(Instant::now()));
             pager.after_turn(ctx);
         });
@@ -80,17 +98,7 @@ impl Handler<Wake> for PagerActor {
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.cell.awake();
-        for _ in 0..INCOMING_PER_TURN {
-            let Some(incoming) = self.cell.next() else {
-                return self.after_turn(ctx);
-            };
-            let mut work = self.cell.work();
-            work.guarded(|work| match incoming {
-                Incoming::Call(call) => work.call(call),
-                Incoming::Answer(answer) => work.answer(answer),
-            });
-        }
-        ctx.address().do_send(Wake);
+        self.take_in(ctx);
         self.after_turn(ctx);
     }
 }

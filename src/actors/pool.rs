@@ -11,9 +11,10 @@ use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 
 use super::cell::{JobAnswer, Notice, PagerCell};
 use super::engine::{Job, JobReport};
-use super::flight::{JobId, Launched, Ticket};
+use super::flight::{JobId, Launched};
 use super::line::{Line, QUICK};
 use super::local::mark_bucket_thread;
+use super::ticket::Ticket;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
 
@@ -42,7 +43,7 @@ impl Work {
         pool: BackendPool,
     ) -> Self {
         if let Some(cell) = reply_to.upgrade() {
-            cell.expects_one();
+            cell.begins_one();
         }
         Self {
             id,
@@ -61,9 +62,7 @@ impl Work {
     /// While its pager waits for many more, a write that is done is not worth a wake-up of its own.
     fn run(mut self) {
         if !self.ticket.begin() {
-            if let Some(cell) = std::mem::take(&mut self.reply_to).upgrade() {
-                cell.expect_one_less();
-            }
+            self.reply_to = Weak::new();
         } else if let Some(job) = self.job.take() {
             let write = matches!(job, Job::Write { .. });
             let report = job.run(&*self.backend, self.page_size);

@@ -162,6 +162,11 @@ impl PagerWork {
         self.condition == Condition::Ended
     }
 
+    /// How many jobs are under way whose results are waited for.
+    pub(crate) fn flying(&self) -> usize {
+        self.flight.flying()
+    }
+
     /// Asks the kernel for news; `Pending` when there is none, or none is wanted now.
     pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
         if self.condition == Condition::Stunned || self.has_ended() {

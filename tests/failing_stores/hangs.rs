@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use actor_pager::backend::{CallKind, Fault, FaultControl};
+use actor_pager::backend::{CallKind, Fault, FaultControl, FaultyBackend, MemoryBackend};
 use actor_pager::error::{CopyError, ShutdownError, SyncError};
 use actor_pager::object::{PageError, PageIndex};
 use actor_pager::{Bucket, EventKind, FailurePolicy, Pager, Wait};
@@ -49,6 +49,25 @@ pub(crate) fn reads_that_hang_again_and_again_are_an_error(machine: &Machine) {
     ));
     control.heal_all();
     assert_eq!(load(&pager, 6), all(7));
+    control.release_hangs();
+}
+
+pub(crate) fn a_write_that_is_done_is_not_taken_for_one_of_those_that_hang(machine: &Machine) {
+    // So many that the result of the last would rather come with theirs.
+    const HANGING: u64 = 70;
+    let bucket = machine.builder().workers(HANGING as usize + 2).start().unwrap();
+    let memory = MemoryBackend::new((2 * HANGING + 1) * PAGE);
+    let (store, control) = FaultyBackend::new(memory, 1);
+    let pager = bucket.create_pager(store, options(impatient())).unwrap();
+    let hanging = (0..HANGING).map(|number| 2 * number);
+    for number in hanging.clone() {
+        fill(&pager, number, 0xA1);
+        control.fail_next(CallKind::Write, page(number), Fault::Hang);
+    }
+    fill(&pager, 2 * HANGING, 0xA2);
+    let hung: Vec<_> = hanging.map(|number| (PageIndex(number), PageError::Io)).collect();
+    assert_eq!(failed(pager.sync_blocking(Wait::Yes)), hung);
+    assert_eq!(stored(&pager, 2 * HANGING), all(0xA2));
     control.release_hangs();
 }
 

@@ -68,6 +68,7 @@ on_every_kernel! {
     hangs::{
         a_read_that_never_returns_is_served_by_another_worker,
         reads_that_hang_again_and_again_are_an_error,
+        a_write_that_is_done_is_not_taken_for_one_of_those_that_hang,
         a_late_write_never_overwrites_newer_data,
         a_late_write_of_flushed_pages_stores_what_it_was_given,
         a_late_write_of_pages_handed_back_stores_what_it_was_given,
