@@ -207,9 +207,10 @@ impl Simulation {
         self.inhibited = !self.inhibited;
         self.tell(|| format!("inhibited: {}", self.inhibited));
         if self.inhibited {
-            self.engine.inhibit()
+            self.engine.inhibit();
         } else {
-            self.engine.resume()
+            self.engine.resume();
+            self.engine.hear();
         }
     }
 

@@ -16,6 +16,7 @@ impl Simulation {
         if self.inhibited {
             self.inhibited = false;
             self.engine.resume();
+            self.engine.hear();
         }
         self.tell(|| "the store works again".to_owned());
         self.come_to_rest()?;

@@ -350,7 +350,7 @@ impl PagerWork {
         let (Intake::Draining(replies) | Intake::Closing(replies)) = &mut self.intake else {
             return;
         };
-        if !self.parts.engine.is_quiet() || self.reviving {
+        if self.condition == Condition::Stunned || !self.parts.engine.is_quiet() || self.reviving {
             return;
         }
         for reply in replies.drain(..) {

@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actor_pager::backend::{CallKind, FaultControl, FaultyBackend, MemoryBackend, Point};
 use actor_pager::mach::KernelHost;
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::mach::sim::{SimHost, SimOptions};
-use actor_pager::{Bucket, FailurePolicy, Pager, Wait};
+use actor_pager::{Backoff, Bucket, EventKind, FailurePolicy, Pager, Protection, Wait};
 
 use crate::support::*;
 
@@ -82,4 +83,41 @@ fn what_came_before_an_inhibition_gets_the_frames_of_pagers_that_are_done() {
             assert_eq!(stored(&full, page), all(0x55));
         }
     }
+}
+
+#[test]
+fn a_pager_that_panics_while_it_is_inhibited_goes_on_when_it_is_resumed() {
+    let Some(machine) = Machine::linux() else { return };
+    let (bucket, trouble) = machine.troubled();
+    let mut events = bucket.events();
+    let late = Backoff {
+        first: Duration::from_millis(500),
+        longest: Duration::from_millis(500),
+    };
+    let (pager, _control) = pager(
+        &bucket,
+        FailurePolicy {
+            restart_backoff: late,
+            ..policy()
+        },
+    );
+    let mapping = pager.map_all_blocking(Protection::Read).unwrap();
+    bucket.inhibit_blocking().unwrap();
+    trouble.panic_in_poll.store(1, SeqCst);
+    thread::scope(|scope| {
+        let touches = scope.spawn(|| {
+            // SAFETY: the page lies in the mapping, and nobody writes to it.
+            unsafe { mapping.as_ptr().add(9 * PAGE as usize).read_volatile() }
+        });
+        // It is down, and not made anew yet.
+        while trouble.panic_in_poll.load(SeqCst) > 0 {
+            thread::yield_now();
+        }
+        bucket.resume_blocking().unwrap();
+        wait_for(&mut events, |kind| *kind == EventKind::PagerRestarted);
+        assert_eq!(touches.join().unwrap(), 10);
+    });
+    bucket.inhibit_blocking().unwrap();
+    bucket.resume_blocking().unwrap();
+    assert_eq!(load(&pager, 20), all(21));
 }

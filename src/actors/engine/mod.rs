@@ -181,11 +181,16 @@ impl Engine {
     pub fn poll_kernel(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.kernel.poll_upcalls(cx, &mut self.upcalls);
         self.incoming.extend(self.upcalls.drain(..));
+        self.hear();
+        polled
+    }
+
+    /// Takes in what the kernel has said so far.
+    pub fn hear(&mut self) {
         while let Some(upcall) = self.incoming.pop_front() {
             self.upcall(upcall);
         }
         self.settle();
-        polled
     }
 
     /// Takes in one message of the kernel.
@@ -345,13 +350,14 @@ impl Engine {
         self.closed = self.deferred.is_some();
     }
 
-    /// Serves what was kept, in order, and goes on as usual.
+    /// Ends an inhibition: what was kept is served, in order, when the engine next [hears](Self::hear).
+    ///
+    /// It touches nothing else: a core that panicked is resumed as well.
     pub fn resume(&mut self) {
         self.closed = false;
-        for upcall in self.deferred.take().into_iter().flatten() {
-            self.upcall(upcall);
-        }
-        self.settle();
+        let mut kept = self.deferred.take().unwrap_or_default();
+        kept.append(&mut self.incoming);
+        self.incoming = kept;
     }
 
     /// True until the kernel has introduced itself to a core that was made anew: requests made of that core

@@ -232,7 +232,8 @@ impl PagerWork {
 
     fn resume(&mut self) {
         self.intake = Intake::Open;
-        self.turn(Engine::resume);
+        self.parts.engine.resume();
+        self.turn(Engine::hear);
         self.serve_kept();
     }
 
