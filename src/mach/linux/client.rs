@@ -40,6 +40,8 @@ impl LinuxObject {
             self.want(page, Wait::of_touch(write));
         } else if write && bits & WRITE_LOCKED != 0 {
             self.want_unlock(page, Wait::of_touch(write));
+        } else if write && bits & WRITING == 0 && !self.preserve(page) {
+            self.want_memory(page, Wait::of_touch(write));
         } else if !write || bits & WRITING == 0 {
             return Touch::Ready;
         }
@@ -164,10 +166,11 @@ impl Client for LinuxObject {
         if !range.iter().all(writable) {
             return Err(KernelError::BadArgument { call: "copy_in" });
         }
-        for page in range.iter() {
-            self.preserve(page);
-            self.table.set(page, DIRTY);
+        // Whoever touched the pages before found that there was memory for this.
+        if !range.iter().all(|page| self.preserve(page)) {
+            return Err(failed("pwrite")(io::ErrorKind::OutOfMemory.into()));
         }
+        range.iter().for_each(|page| self.table.set(page, DIRTY));
         self.memory.write(offset, from).map_err(failed("pwrite"))
     }
 

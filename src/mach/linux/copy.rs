@@ -1,16 +1,17 @@
 //! One private copy: memory of its own that is filled from the object page by page.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::memory::Memory;
 use super::page_table::PageTable;
 use super::page_table::flag::RESIDENT;
 use super::poison::STAY;
 use super::share::ObjectShare;
+use super::shortage::is_shortage;
 use super::space::{Mapping, Place};
 use super::spaces::{Fault, Spaces};
 use super::uffd::{Stop, Uffd};
@@ -21,7 +22,7 @@ use crate::object::{PageIndex, PageRange, PageSize, Prot};
 
 /// The copy has this page, and needs the object's no more.
 const TAKEN: u8 = RESIDENT;
-/// There was no memory for the page when it had to be taken: it cannot be had any more.
+/// The page could not be read when it had to be taken: it cannot be had any more.
 const LOST: u8 = 1 << 7;
 
 /// What a copy has of a page.
@@ -52,7 +53,7 @@ struct Marker {
 /// A private copy of pages of an object.
 ///
 /// Its mapping is registered for missing faults alone: whatever is in its memory the system maps by
-/// itself. A page is in its memory if and only if it is `TAKEN`. Pages are named by those of the object;
+/// itself. A page is in its memory if and only if it is `TAKEN`, unless it was set aside. Pages are named by those of the object;
 /// in the copy's own memory and address spaces they count from the first.
 #[derive(Debug)]
 pub(super) struct PrivateCopy {
@@ -68,6 +69,18 @@ pub(super) struct PrivateCopy {
     first_shared: PageIndex,
     sleepers: Vec<Sleeper>,
     markers: VecDeque<Marker>,
+    /// Pages for which there was no memory, and since when.
+    short: HashMap<PageIndex, Instant>,
+    /// Taken pages for which there was no memory when they could not wait for it.
+    aside: HashMap<PageIndex, Vec<u8>>,
+}
+
+/// Why a page was not taken.
+enum Untaken {
+    /// There is no memory for these bytes of it.
+    Short(Option<Vec<u8>>),
+    /// It cannot be had.
+    Lost(io::Error),
 }
 
 impl PrivateCopy {
@@ -113,6 +126,8 @@ impl PrivateCopy {
             first_shared: range.start(),
             sleepers: Vec::new(),
             markers: VecDeque::new(),
+            short: HashMap::new(),
+            aside: HashMap::new(),
         };
         Ok((copy, mapping))
     }
@@ -155,30 +170,124 @@ impl PrivateCopy {
     }
 
     /// Takes a page of the object, which is resident there and does not change meanwhile; nothing happens
-    /// if the copy has it already. Whoever waits for it goes on.
-    pub(super) fn take(&mut self, object: &Memory, page: PageIndex) {
+    /// if the copy has it already. Whoever waits for it goes on. False if there is no memory for it now.
+    pub(super) fn take(&mut self, object: &Memory, page: PageIndex) -> bool {
+        if !self.shares(page) {
+            return true;
+        }
+        match self.copy_page(object, page) {
+            Ok(()) => self.taken(page, TAKEN),
+            Err(Untaken::Lost(error)) => self.lost(page, &error),
+            Err(Untaken::Short(_)) => {
+                self.wait_for_memory(page);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The same of a page that cannot wait: where there is no memory for it in the copy, it is set aside
+    /// until there is.
+    pub(super) fn take_now(&mut self, object: &Memory, page: PageIndex) {
         if !self.shares(page) {
             return;
         }
-        let offset = page.offset(self.size);
-        let mut bytes = vec![0; self.size.bytes() as usize];
-        let taken = object
-            .read(offset, &mut bytes)
-            .and_then(|()| self.memory.write(self.local_offset(offset), &bytes));
-        match taken {
-            Ok(()) => self.pages.put(page, TAKEN),
-            Err(error) => {
-                tracing::error!(object = %self.spaces.share.name, ?page, %error, "a copy loses a page");
-                self.pages.put(page, TAKEN | LOST);
+        match self.copy_page(object, page) {
+            Ok(()) => self.taken(page, TAKEN),
+            Err(Untaken::Lost(error)) => self.lost(page, &error),
+            Err(Untaken::Short(None)) => self.lost(page, &io::ErrorKind::OutOfMemory.into()),
+            Err(Untaken::Short(Some(bytes))) => {
+                self.aside.insert(page, bytes);
+                self.taken(page, TAKEN);
             }
         }
+    }
+
+    fn copy_page(&self, object: &Memory, page: PageIndex) -> Result<(), Untaken> {
+        let offset = page.offset(self.size);
+        let mut bytes = vec![0; self.size.bytes() as usize];
+        match object.read(offset, &mut bytes) {
+            Ok(()) => {}
+            Err(error) if is_shortage(&error) => return Err(Untaken::Short(None)),
+            Err(error) => return Err(Untaken::Lost(error)),
+        }
+        self.put(page, &bytes).map_err(|error| match is_shortage(&error) {
+            true => Untaken::Short(Some(bytes)),
+            false => Untaken::Lost(error),
+        })
+    }
+
+    /// Fills a page of the copy's memory.
+    fn put(&self, page: PageIndex, bytes: &[u8]) -> io::Result<()> {
+        let at = self.local_offset(page.offset(self.size));
+        self.memory.write(at, bytes).inspect_err(|_| {
+            // What came of a large page must not be seen without the rest.
+            let _ = self.memory.punch(at, self.size.bytes());
+        })
+    }
+
+    fn lost(&mut self, page: PageIndex, error: &io::Error) {
+        tracing::error!(object = %self.spaces.share.name, ?page, %error, "a copy loses a page");
+        self.taken(page, TAKEN | LOST);
+    }
+
+    fn taken(&mut self, page: PageIndex, how: u8) {
+        self.pages.put(page, how);
+        self.short.remove(&page);
         self.heal_page(page);
         self.settle(page);
+    }
+
+    /// Notes that there is no memory for a page now.
+    pub(super) fn wait_for_memory(&mut self, page: PageIndex) {
+        self.short.entry(page).or_insert_with(Instant::now);
+    }
+
+    /// True if there was no memory for some page.
+    pub(super) fn is_short(&self) -> bool {
+        !self.short.is_empty() || !self.aside.is_empty()
+    }
+
+    /// The pages for which there was no memory; appended to `out`.
+    pub(super) fn short_of(&self, out: &mut Vec<PageIndex>) {
+        out.extend(self.short.keys());
+    }
+
+    /// Whether a page has waited for memory for so long; if it has, it is forgotten that it does.
+    pub(super) fn gives_up(&mut self, page: PageIndex, patience: Duration) -> bool {
+        let over = self.short.get(&page).is_some_and(|since| since.elapsed() >= patience);
+        if over {
+            self.short.remove(&page);
+        }
+        over
+    }
+
+    /// Nobody needs the page any more, or it has to be asked for first.
+    pub(super) fn forget_short(&mut self, page: PageIndex) {
+        self.short.remove(&page);
+    }
+
+    /// Gives pages that were set aside their memory. False if there is none yet.
+    pub(super) fn put_back(&mut self) -> bool {
+        let pages: Vec<_> = self.aside.keys().copied().collect();
+        for page in pages {
+            let Some(bytes) = self.aside.get(&page) else { continue };
+            let how = match self.put(page, bytes) {
+                Ok(()) => TAKEN,
+                Err(error) if is_shortage(&error) => return false,
+                Err(_) => TAKEN | LOST,
+            };
+            self.aside.remove(&page);
+            self.taken(page, how);
+        }
+        true
     }
 
     /// Whoever waits for a page that is decided touches it again, or gets SIGBUS.
     fn settle(&mut self, page: PageIndex) {
         match self.part(page) {
+            // Its memory is still to come.
+            Part::Taken if self.aside.contains_key(&page) => {}
             Part::Taken => self.wake(page),
             Part::Lost => self.fail(page),
             Part::Shared => {}
@@ -275,22 +384,41 @@ impl PrivateCopy {
         }
     }
 
-    /// The pages that threads wait for; appended to `out`.
+    /// The pages of the object that threads wait for; appended to `out`.
     pub(super) fn wanted(&self, out: &mut Vec<PageIndex>) {
         let from = out.len();
-        out.extend(self.sleepers.iter().map(|sleeper| sleeper.page));
+        let pages = self.sleepers.iter().map(|sleeper| sleeper.page);
+        out.extend(pages.filter(|&page| self.shares(page)));
         out[from..].sort_unstable();
         out.dedup();
     }
 
     /// Reads bytes of a page that was taken.
     pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.memory.read(self.local_offset(offset), into)
+        let page = self.size.page_of(offset);
+        match self.aside.get(&page) {
+            None => self.memory.read(self.local_offset(offset), into),
+            Some(bytes) => {
+                let within = (offset - page.offset(self.size)) as usize;
+                let part = bytes.get(within..within + into.len());
+                into.copy_from_slice(part.ok_or(io::ErrorKind::InvalidInput)?);
+                Ok(())
+            }
+        }
     }
 
-    /// Changes bytes of pages that were taken.
-    pub(super) fn write(&self, offset: u64, from: &[u8]) -> io::Result<()> {
-        self.memory.write(self.local_offset(offset), from)
+    /// Changes bytes of a page that was taken.
+    pub(super) fn write(&mut self, offset: u64, from: &[u8]) -> io::Result<()> {
+        let page = self.size.page_of(offset);
+        match self.aside.get_mut(&page) {
+            None => self.memory.write(self.local_offset(offset), from),
+            Some(bytes) => {
+                let within = (offset - page.offset(self.size)) as usize;
+                let part = bytes.get_mut(within..within + from.len());
+                part.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(from);
+                Ok(())
+            }
+        }
     }
 
     /// Takes the mapping down.
@@ -312,7 +440,7 @@ impl PrivateCopy {
     /// What is left of the copy when its object goes: its mappings, with the memory if that is whole.
     pub(super) fn outlive(mut self) -> (Spaces, Option<Arc<Memory>>) {
         self.spaces.refresh();
-        let whole = !self.needs_object();
+        let whole = self.put_back() && !self.needs_object();
         for watch in self.spaces.descriptors() {
             self.memory.guard(watch.clone());
         }
