@@ -181,7 +181,10 @@ fn first_byte(mapping: &Mapping, page: u64) -> u8 {
 }
 
 fn set_first_byte(mapping: &Mapping, page: u64, value: u8) {
-    poke_at(mapping.as_mut_ptr().expose_provenance() + page as usize * PAGE, value);
+    poke_at(
+        mapping.as_mut_ptr().expose_provenance() + page as usize * PAGE,
+        value,
+    );
 }
 
 #[test]
@@ -269,8 +272,14 @@ fn whoever_has_waited_too_long_for_memory_of_a_copy_gets_an_error_and_may_try_ag
         shortage.set(false);
         world.copy.write_at(3 * PAGE, &[0xC3]).unwrap();
         world.pager.write_at_blocking(4 * PAGE as u64, &[0xA4]).unwrap();
-        assert_eq!((first_byte(&world.copy, 3), first_byte(&world.object, 3)), (0xC3, 4));
-        assert_eq!((first_byte(&world.copy, 4), first_byte(&world.object, 4)), (5, 0xA4));
+        assert_eq!(
+            (first_byte(&world.copy, 3), first_byte(&world.object, 3)),
+            (0xC3, 4)
+        );
+        assert_eq!(
+            (first_byte(&world.copy, 4), first_byte(&world.object, 4)),
+            (5, 0xA4)
+        );
     });
 }
 
@@ -278,8 +287,12 @@ fn whoever_has_waited_too_long_for_memory_of_a_copy_gets_an_error_and_may_try_ag
 fn a_copy_made_at_once_waits_for_memory_or_says_which_page_had_none() {
     Shortage::of_pages(|shortage| {
         for patience in [LONG, Duration::from_millis(50)] {
-            let Some(world) = Copied::new(patience) else { return };
-            let change = world.pager.change_attributes_blocking(true, CopyStrategy::None, Wait::Yes);
+            let Some(world) = Copied::new(patience) else {
+                return;
+            };
+            let change = world
+                .pager
+                .change_attributes_blocking(true, CopyStrategy::None, Wait::Yes);
             change.unwrap();
             shortage.set(true);
             thread::scope(|scope| {
@@ -296,7 +309,10 @@ fn a_copy_made_at_once_waits_for_memory_or_says_which_page_had_none() {
                 } else {
                     let told = making.join().unwrap().map(drop).unwrap_err();
                     let page = PageIndex(0);
-                    assert!(matches!(told, MapError::Page { page: at, .. } if at == page), "{told:?}");
+                    assert!(
+                        matches!(told, MapError::Page { page: at, .. } if at == page),
+                        "{told:?}"
+                    );
                     shortage.set(false);
                 }
             });

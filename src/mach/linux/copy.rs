@@ -255,7 +255,10 @@ impl PrivateCopy {
 
     /// Whether a page has waited for memory for so long; if it has, it is forgotten that it does.
     pub(super) fn gives_up(&mut self, page: PageIndex, patience: Duration) -> bool {
-        let over = self.short.get(&page).is_some_and(|since| since.elapsed() >= patience);
+        let over = self
+            .short
+            .get(&page)
+            .is_some_and(|since| since.elapsed() >= patience);
         if over {
             self.short.remove(&page);
         }
@@ -271,7 +274,9 @@ impl PrivateCopy {
     pub(super) fn put_back(&mut self) -> bool {
         let pages: Vec<_> = self.aside.keys().copied().collect();
         for page in pages {
-            let Some(bytes) = self.aside.get(&page) else { continue };
+            let Some(bytes) = self.aside.get(&page) else {
+                continue;
+            };
             let how = match self.put(page, bytes) {
                 Ok(()) => TAKEN,
                 Err(error) if is_shortage(&error) => return false,
