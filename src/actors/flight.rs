@@ -140,7 +140,7 @@ struct Delayed {
     attempts: u32,
 }
 
-/// A write that waits for another to land.
+/// A read or write that waits for a write to land.
 #[derive(Debug)]
 struct Blocked {
     since: Instant,
@@ -176,11 +176,14 @@ impl Flight {
     /// Notes that `job` begins, if it may.
     ///
     /// A write waits for one of the same pages that nobody wants any more but that is still under
-    /// way, so that it lands last. Where that one is overdue already, it is refused instead.
+    /// way, so that it lands last. Where that one is overdue already, it is refused instead. A read waits
+    /// for such a write as long as a call may take: before, the store may have older data.
     pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Departure {
         match self.in_the_way(&job) {
-            Some(true) => return Departure::Refused(job.failed(PageError::Io)),
-            Some(false) => {
+            Some(true) if matches!(job, Job::Write { .. }) => {
+                return Departure::Refused(job.failed(PageError::Io));
+            }
+            Some(_) => {
                 self.blocked.push(Blocked {
                     since: now,
                     job,
@@ -207,7 +210,7 @@ impl Flight {
 
     /// Whether a call that was given up may still write pages of `job`, and whether it is overdue.
     fn in_the_way(&self, job: &Job) -> Option<bool> {
-        let Job::Write { range, .. } = job else {
+        let (Job::Write { range, .. } | Job::Read { range, .. }) = job else {
             return None;
         };
         let writes = self
@@ -219,7 +222,7 @@ impl Flight {
             .reduce(|one, other| one || other)
     }
 
-    /// The writes that nothing is in the way of any more; to be [launched](Self::launch).
+    /// The reads and writes that nothing is in the way of any more; to be [launched](Self::launch).
     pub(crate) fn unblocked(&mut self) -> Vec<(Job, u32)> {
         let (waiting, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocked)
             .into_iter()

@@ -110,6 +110,38 @@ pub(crate) fn a_late_write_of_flushed_pages_stores_what_it_was_given(machine: &M
     assert_eq!(stored(&pager, 1), all(0xB2));
 }
 
+pub(crate) fn a_read_waits_for_a_late_write_of_its_page(machine: &Machine) {
+    let bucket = machine.bucket();
+    let (pager, control) = hanging_write(&bucket);
+    pager.flush_range_blocking(PAGE..2 * PAGE, Wait::Yes).unwrap();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| load(&pager, 1));
+        assert_eq!(load(&pager, 2), all(3), "its neighbour need not wait");
+        control.release_hangs();
+        assert_eq!(reader.join().unwrap(), all(0xA1), "not what the store had before");
+    });
+}
+
+pub(crate) fn a_page_whose_write_does_not_return_cannot_be_read(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    let (pager, control) = hanging_write(&bucket);
+    pager.flush_range_blocking(PAGE..2 * PAGE, Wait::Yes).unwrap();
+    let stopped = pager
+        .read_at_blocking(0, &mut [0; 3 * PAGE as usize])
+        .unwrap_err();
+    let (bad, io) = (PageIndex(1), PageError::Io);
+    let right = matches!(
+        stopped,
+        CopyError::Page { copied, page, error } if (copied, page, error) == (PAGE as usize, bad, io)
+    );
+    assert!(right, "{stopped:?}");
+    assert_eq!(load(&pager, 2), all(3));
+    control.release_hangs();
+    wait_for(&mut events, is_late);
+    assert_eq!(load_healed(&pager, 1), all(0xA1));
+}
+
 pub(crate) fn a_late_write_of_pages_handed_back_stores_what_it_was_given(machine: &Machine) {
     let bucket = machine.bucket();
     let mut events = bucket.events();

@@ -71,6 +71,8 @@ on_every_kernel! {
         a_late_write_never_overwrites_newer_data,
         a_late_write_of_flushed_pages_stores_what_it_was_given,
         a_late_write_of_pages_handed_back_stores_what_it_was_given,
+        a_read_waits_for_a_late_write_of_its_page,
+        a_page_whose_write_does_not_return_cannot_be_read,
         a_sync_that_never_returns_is_an_error,
         more_hangs_than_workers_stop_nobody,
     }

@@ -28,7 +28,7 @@ impl PagerWork {
             }
             self.report_failure();
             if let Some(pages) = overdue.pins {
-                self.parts.engine.kernel().pin(pages);
+                self.parts.engine.doubt(pages);
             }
             self.go_on(overdue.instead);
         }
@@ -69,7 +69,7 @@ impl PagerWork {
     /// A call that was given up has ended: it reads nothing any more.
     fn unpin(&mut self, pages: Option<PageRange>) {
         if let Some(pages) = pages {
-            self.parts.engine.kernel().unpin(pages);
+            self.parts.engine.believe(pages);
         }
     }
 
@@ -83,7 +83,7 @@ impl PagerWork {
         self.retry_now();
     }
 
-    /// Begins the writes that waited for one that has landed.
+    /// Begins what waited for a write that has landed.
     fn launch_unblocked(&mut self) {
         for (job, attempts) in self.flight.unblocked() {
             self.launch(job, attempts);
@@ -145,7 +145,7 @@ impl PagerWork {
             Condition::Well | Condition::Quarantined => {}
         }
         for pages in self.flight.forget() {
-            self.parts.engine.kernel().pin(pages);
+            self.parts.engine.doubt(pages);
         }
         self.restarting = None;
         self.choose_reads();
