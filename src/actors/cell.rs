@@ -97,14 +97,12 @@ impl PagerCell {
         self.expected.fetch_sub(1, Ordering::Relaxed).saturating_sub(1)
     }
 
-    /// Adds the result of a job.
-    ///
-    /// False if the pager has ended: nobody takes it.
-    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) -> bool {
+    /// Adds the result of a job; nobody takes it if the pager has ended.
+    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) {
         let waiting = {
             let mut inbox = lock(&self.inbox);
             if inbox.closed {
-                return false;
+                return;
             }
             inbox.answers.push_back(answer);
             inbox.answers.len()
@@ -118,7 +116,6 @@ impl PagerCell {
         if waiting >= ANSWERS_PER_WAKE || expected < many {
             self.wake();
         }
-        true
     }
 
     /// Takes the oldest result, or else the oldest call.

@@ -13,7 +13,7 @@ use crate::object::{PageError, PageRange};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId(pub(crate) u64);
 
-/// Where an attempt is: in the queue, with a worker, or taken out of the queue again.
+/// Where an attempt is: in the queue, with a worker, done, or taken out of the queue again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ticket(Arc<Mutex<Stage>>);
 
@@ -22,6 +22,10 @@ enum Stage {
     #[default]
     Queued,
     Begun(Instant),
+    /// Its worker is stuck in it, and another was started in the worker's place.
+    StoodIn,
+    /// Its worker is done with it, or dead.
+    Over,
     Cancelled,
 }
 
@@ -48,8 +52,24 @@ impl Ticket {
     fn begun(&self) -> Option<Instant> {
         match *self.lock() {
             Stage::Begun(at) => Some(at),
-            Stage::Queued | Stage::Cancelled => None,
+            Stage::Queued | Stage::StoodIn | Stage::Over | Stage::Cancelled => None,
         }
+    }
+
+    /// Another worker was started in place of the one that is stuck in it; false if that one is not any
+    /// more.
+    pub(crate) fn stood_in(&self) -> bool {
+        let mut stage = self.lock();
+        let stuck = matches!(*stage, Stage::Begun(_));
+        if stuck {
+            *stage = Stage::StoodIn;
+        }
+        stuck
+    }
+
+    /// The worker is done with it, or dies of it; true if another was started in its place.
+    pub(crate) fn end(&self) -> bool {
+        matches!(std::mem::replace(&mut *self.lock(), Stage::Over), Stage::StoodIn)
     }
 
     /// Takes it out of the queue; false if a worker has it.
@@ -77,7 +97,7 @@ pub(crate) struct Overdue {
     /// The pages it is about.
     pub(crate) range: PageRange,
     /// A worker is stuck in it.
-    pub(crate) occupies_worker: bool,
+    pub(crate) stuck: Option<Ticket>,
     /// The pages that it may still read in order to write them.
     pub(crate) pins: Option<PageRange>,
     /// What happens instead.
@@ -102,8 +122,8 @@ pub(crate) struct Stuck {
     pub(crate) range: PageRange,
     /// It may still write: its pages must not be written by another call.
     writes: bool,
-    /// Another worker was started in place of its own.
-    pub(crate) stood_in: bool,
+    /// It took too long; or else nobody is left who asked for it.
+    overdue: bool,
 }
 
 impl Stuck {
@@ -118,8 +138,6 @@ impl Stuck {
 pub(crate) struct Lost {
     /// What happens instead of its attempt, where somebody waits for it.
     pub(crate) instead: Option<Instead>,
-    /// Another worker was started in its place before.
-    pub(crate) stood_in: bool,
     /// The pages that were pinned for it.
     pub(crate) pinned: Option<PageRange>,
 }
@@ -218,7 +236,7 @@ impl Flight {
             .values()
             .filter(|stuck| stuck.writes && stuck.range.overlaps(*range));
         writes
-            .map(|stuck| stuck.stood_in)
+            .map(|stuck| stuck.overdue)
             .reduce(|one, other| one || other)
     }
 
@@ -278,7 +296,7 @@ impl Flight {
         let blocked = self.blocked.extract_if(.., |blocked| late(blocked.since));
         overdue.extend(blocked.map(|blocked| Overdue {
             range: blocked.job.range(),
-            occupies_worker: false,
+            stuck: None,
             pins: None,
             instead: Instead::Deliver(blocked.job.failed(PageError::Io)),
         }));
@@ -291,7 +309,6 @@ impl Flight {
         if let Some(stuck) = self.stuck.remove(&id) {
             return Lost {
                 instead: None,
-                stood_in: stuck.stood_in,
                 pinned: stuck.pins(),
             };
         }
@@ -299,7 +316,6 @@ impl Flight {
         self.stuck.remove(&id);
         Lost {
             instead,
-            stood_in: false,
             pinned: None,
         }
     }
@@ -325,7 +341,7 @@ impl Flight {
         };
         Some(Overdue {
             range,
-            occupies_worker,
+            stuck: occupies_worker.then_some(ticket),
             pins: stuck.pins().filter(|_| occupies_worker),
             instead,
         })
@@ -368,11 +384,11 @@ impl Flight {
     }
 }
 
-fn stuck(job: &Job, stood_in: bool) -> Stuck {
+fn stuck(job: &Job, overdue: bool) -> Stuck {
     Stuck {
         range: job.range(),
         writes: matches!(job, Job::Write { .. }),
-        stood_in,
+        overdue,
     }
 }
 

@@ -200,9 +200,6 @@ impl Handler<Report> for BucketSupervisor {
                 tracing::error!(pager = pager.0, %text, "a pager panicked");
                 self.failed(pager, policy, Control::Restart, ctx);
             }
-            Report::WorkerStuck => self.watch.pool.stand_in(),
-            Report::WorkerDied { stood_in } => self.watch.pool.replace_dead(stood_in),
-            Report::WorkerBack => self.watch.pool.retire_worker(),
             Report::Ended { pager } => {
                 self.health.remove(&pager);
                 self.watch.registry.remove(pager);

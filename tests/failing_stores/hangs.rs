@@ -194,3 +194,30 @@ pub(crate) fn more_hangs_than_workers_stop_nobody(machine: &Machine) {
         assert_eq!(load(&pager, index), all(index as u8 + 1));
     }
 }
+
+pub(crate) fn workers_that_come_back_after_their_pager_ended_are_let_go(machine: &Machine) {
+    let bucket = machine.builder().workers(1).start().unwrap();
+    // More often than workers may stand in for stuck ones.
+    for _ in 0..70 {
+        let mut events = bucket.events();
+        let hasty = FailurePolicy {
+            deadline: Duration::from_millis(20),
+            ..never_by_itself()
+        };
+        let (dying, control) = pager(&bucket, hasty);
+        fill(&dying, 1, 0xA1);
+        control.fail_next(CallKind::Write, page(1), Fault::Hang);
+        failed(dying.sync_blocking(Wait::Yes));
+        assert!(control.wait_hanging(1, LONG));
+        let told = dying.shutdown_blocking();
+        assert!(matches!(told, Err(ShutdownError::Pages(_))), "{told:?}");
+        drop(dying);
+        wait_for(&mut events, |kind| *kind == EventKind::Ended);
+        control.release_hangs();
+    }
+    // Another can still stand in for one that is stuck.
+    let (pager, control) = pager(&bucket, impatient());
+    control.fail_next(CallKind::Read, page(6), Fault::Hang);
+    assert_eq!(load(&pager, 6), all(7));
+    control.release_hangs();
+}

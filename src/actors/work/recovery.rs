@@ -23,8 +23,8 @@ impl PagerWork {
         let exhausted = self.parts.pool.is_exhausted();
         for overdue in self.flight.overdue(now, &self.parts.policy, exhausted) {
             self.tell(EventKind::Overdue { range: overdue.range });
-            if overdue.occupies_worker {
-                self.parts.supervisor.do_send(Report::WorkerStuck);
+            if let Some(ticket) = overdue.stuck {
+                self.parts.pool.stand_in(&ticket);
             }
             self.report_failure();
             if let Some(pages) = overdue.pins {
@@ -50,13 +50,8 @@ impl PagerWork {
     }
 
     pub(super) fn worker_died(&mut self, id: JobId) {
-        let Lost {
-            instead,
-            stood_in,
-            pinned,
-        } = self.flight.lost(id, &self.parts.policy);
+        let Lost { instead, pinned } = self.flight.lost(id, &self.parts.policy);
         self.unpin(pinned);
-        self.parts.supervisor.do_send(Report::WorkerDied { stood_in });
         self.tell(EventKind::WorkerDied);
         if let Some(instead) = instead {
             self.report_failure();
@@ -75,9 +70,6 @@ impl PagerWork {
 
     pub(super) fn landed_late(&mut self, stuck: Stuck) {
         self.unpin(stuck.pins());
-        if stuck.stood_in {
-            self.parts.supervisor.do_send(Report::WorkerBack);
-        }
         self.tell(EventKind::LateResult { range: stuck.range });
         self.launch_unblocked();
         self.retry_now();
