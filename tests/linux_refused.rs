@@ -5,8 +5,9 @@
 mod gate;
 mod linux_support;
 
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -317,5 +318,82 @@ fn a_copy_made_at_once_waits_for_memory_or_says_which_page_had_none() {
                 }
             });
         }
+    });
+}
+
+/// Stores a byte as a system call does, which says EFAULT where a thread gets SIGBUS; tells first which
+/// thread it is.
+fn store_by_call(address: usize, value: u8, thread: &mpsc::Sender<libc::pid_t>) -> std::io::Result<()> {
+    let (mut sent, received) = std::os::unix::net::UnixStream::pair().unwrap();
+    std::io::Write::write_all(&mut sent, &[value]).unwrap();
+    // SAFETY: no arguments, never fails.
+    thread.send(unsafe { libc::gettid() }).unwrap();
+    let to = std::ptr::with_exposed_provenance_mut(address);
+    // SAFETY: one byte within a mapping; whatever is behind it, the call answers.
+    match unsafe { libc::read(received.as_raw_fd(), to, 1) } {
+        1 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Waits until a thread of this process waits for a page; false if it has ended before.
+fn waits_for_a_page<T>(thread: libc::pid_t, handle: &thread::ScopedJoinHandle<'_, T>) -> bool {
+    let at = format!("/proc/self/task/{thread}/wchan");
+    while !std::fs::read_to_string(&at).is_ok_and(|place| place.contains("userfault")) {
+        if handle.is_finished() {
+            return false;
+        }
+        thread::yield_now();
+    }
+    true
+}
+
+#[test]
+fn nobody_writes_to_a_page_while_it_gets_its_error() {
+    let (reached, reaches) = mpsc::channel();
+    let (go, goes) = mpsc::channel::<()>();
+    let armed = Arc::new(AtomicBool::new(false));
+    let judged = armed.clone();
+    let judge = move |call: gate::Call| {
+        // A protection is lifted without waking anybody.
+        if call.field(2) == 2 && judged.swap(false, SeqCst) {
+            reached.send(()).unwrap();
+            let _ = goes.recv();
+        }
+        Verdict::Pass
+    };
+    gate::behind(&[Kind::ioctl(gate::PROTECT)], judge, || {
+        let Some(host) = host(synchronous()) else { return };
+        if host.describe().contains("user mode only") {
+            return println!("skipped: {}", host.describe());
+        }
+        let pager = Pager::new(&host, 8 * PAGE);
+        let mapping = pager.map(Prot::READ_WRITE);
+        {
+            let mut store = pager.store.lock().unwrap();
+            store.locked.insert(1);
+            store.refuse_unlock = true;
+        }
+        assert_eq!(peek(&mapping, PAGE), pattern(PAGE));
+        armed.store(true, SeqCst);
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            let refused = scope.spawn(|| store_by_call(mapping.address + PAGE, 1, &tell));
+            told.recv().unwrap();
+            // The page is on its way to its marker, and the protection about to be lifted.
+            reaches.recv_timeout(LONG).unwrap();
+            let between = scope.spawn(|| store_by_call(mapping.address + PAGE, 2, &tell));
+            assert!(
+                waits_for_a_page(told.recv().unwrap(), &between),
+                "a store slipped through: {:?}",
+                between.join()
+            );
+            go.send(()).unwrap();
+            let fault = Some(libc::EFAULT);
+            assert_eq!(refused.join().unwrap().unwrap_err().raw_os_error(), fault);
+            assert_eq!(between.join().unwrap().unwrap_err().raw_os_error(), fault);
+        });
+        pager.store.lock().unwrap().refuse_unlock = false;
+        assert_eq!(pager.read_at(PAGE as u64, 1).0, [pattern(PAGE)]);
     });
 }

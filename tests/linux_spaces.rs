@@ -7,7 +7,7 @@ mod linux_support;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use actor_pager::mach::linux::{Lasting, LinuxHost, LinuxOptions};
-use actor_pager::mach::{KernelHost, RawMapping};
+use actor_pager::mach::{Call, KernelHost, PageSlice, RawMapping};
 use actor_pager::object::{PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;
 
@@ -409,6 +409,37 @@ fn after_pager_and_host_are_gone_there_is_sigbus_and_never_zeros() {
     drop(host);
     assert_eq!(exit_code(waits), SIGBUS);
     assert_eq!(reads(mapping.address, &[0, 5]), [SIGBUS; 2]);
+}
+
+#[test]
+fn a_page_whose_mapping_is_gone_by_the_time_it_comes_is_taken_all_the_same() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    let other = pager.map(Prot::READ);
+    pager.with_server(|server| server.deaf = true);
+    let waits = std::thread::spawn(move || read_here(mapping.address + 3 * PAGE));
+    pager.wait_until("asked for", |server| {
+        server.unheard > 0 || server.kernel.residency().resident > 0
+    });
+    munmap(mapping.address, 8 * PAGE);
+    assert_eq!(waits.join().unwrap(), None);
+    pager.with_server(|server| {
+        server.deaf = false;
+        let (control, bytes) = (server.control, vec![9; 8 * PAGE]);
+        let call = Call::DataSupply {
+            control,
+            range: server.pages(),
+            pages: PageSlice::Bytes(&bytes),
+            lock: Prot::NONE,
+            precious: false,
+            reply: false,
+        };
+        server.call(call).unwrap();
+    });
+    assert_eq!(peek(&other, 3 * PAGE), 9);
 }
 
 /// Reads a byte in this process; none where that gives SIGBUS.

@@ -175,7 +175,11 @@ impl BackendPool {
             let pool = self.clone();
             // The dying thread itself is not to be relied on.
             let system = System::try_current();
-            system.map(|system| system.arbiter().spawn_fn(move || drop(pool.add_one())));
+            if let Some(system) = system {
+                system.arbiter().spawn_fn(move || {
+                    pool.add_one();
+                });
+            }
         }
     }
 

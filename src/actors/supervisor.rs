@@ -19,7 +19,6 @@ use super::messages::{
 };
 use super::pager::PagerActor;
 use super::policy::FailurePolicy;
-use super::pool::BackendPool;
 use super::registry::{PagerId, SharedRegistry};
 use crate::object::Answer;
 
@@ -29,7 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What a supervisor watches over.
 pub(crate) struct Watch {
     pub(crate) registry: SharedRegistry,
-    pub(crate) pool: BackendPool,
     pub(crate) arbiters: Arbiters,
     pub(crate) events: EventSink,
 }
