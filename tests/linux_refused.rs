@@ -362,7 +362,7 @@ fn nobody_writes_to_a_page_while_it_gets_its_error() {
         }
         Verdict::Pass
     };
-    gate::behind(&[Kind::ioctl(gate::PROTECT)], judge, || {
+    gate::behind(&[Kind::ioctl(gate::PROTECT)], judge, move || {
         let Some(host) = host(synchronous()) else { return };
         if host.describe().contains("user mode only") {
             return println!("skipped: {}", host.describe());

@@ -1,87 +1,17 @@
 //! The calls of the store that are under way: their deadlines, second attempts and late results.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::engine::{Job, JobDone, JobReport};
 use super::policy::FailurePolicy;
+use super::ticket::Ticket;
 use crate::backend::PageOutcome;
 use crate::object::{PageError, PageRange};
 
 /// One attempt at a job; never used twice, so that a late result is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId(pub(crate) u64);
-
-/// Where an attempt is: in the queue, with a worker, done, or taken out of the queue again.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ticket(Arc<Mutex<Stage>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-enum Stage {
-    #[default]
-    Queued,
-    Begun(Instant),
-    /// Its worker is stuck in it, and another was started in the worker's place.
-    StoodIn,
-    /// Its worker is done with it, or dead.
-    Over,
-    Cancelled,
-}
-
-impl Ticket {
-    fn lock(&self) -> MutexGuard<'_, Stage> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A worker takes it; false if nobody wants it any more.
-    pub(crate) fn begin(&self) -> bool {
-        let mut stage = self.lock();
-        let wanted = matches!(*stage, Stage::Queued);
-        if wanted {
-            *stage = Stage::Begun(Instant::now());
-        }
-        wanted
-    }
-
-    /// True if a worker has been at it for so long.
-    pub(crate) fn has_taken(&self, time: Duration) -> bool {
-        self.begun().is_some_and(|since| since.elapsed() >= time)
-    }
-
-    fn begun(&self) -> Option<Instant> {
-        match *self.lock() {
-            Stage::Begun(at) => Some(at),
-            Stage::Queued | Stage::StoodIn | Stage::Over | Stage::Cancelled => None,
-        }
-    }
-
-    /// Another worker was started in place of the one that is stuck in it; false if that one is not any
-    /// more.
-    pub(crate) fn stood_in(&self) -> bool {
-        let mut stage = self.lock();
-        let stuck = matches!(*stage, Stage::Begun(_));
-        if stuck {
-            *stage = Stage::StoodIn;
-        }
-        stuck
-    }
-
-    /// The worker is done with it, or dies of it; true if another was started in its place.
-    pub(crate) fn end(&self) -> bool {
-        matches!(std::mem::replace(&mut *self.lock(), Stage::Over), Stage::StoodIn)
-    }
-
-    /// Takes it out of the queue; false if a worker has it.
-    fn cancel(&self) -> bool {
-        let mut stage = self.lock();
-        let queued = matches!(*stage, Stage::Queued);
-        if queued {
-            *stage = Stage::Cancelled;
-        }
-        queued
-    }
-}
 
 /// An attempt that is about to begin.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod policy;
 mod pool;
 mod registry;
 mod supervisor;
+mod ticket;
 mod work;
 
 pub(crate) use cell::PagerCell;

@@ -11,9 +11,10 @@ use actix::{Actor, Handler, Message, SyncArbiter, SyncContext, System};
 
 use super::cell::{JobAnswer, Notice, PagerCell};
 use super::engine::{Job, JobReport};
-use super::flight::{JobId, Launched, Ticket};
+use super::flight::{JobId, Launched};
 use super::line::{Line, QUICK};
 use super::local::mark_bucket_thread;
+use super::ticket::Ticket;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
 
@@ -66,13 +67,12 @@ impl Work {
             }
         } else if let Some(job) = self.job.take() {
             let write = matches!(job, Job::Write { .. });
-            let quick = |ticket: &Ticket| !ticket.has_taken(QUICK);
             let report = job.run(&*self.backend, self.page_size);
             self.answered = true;
             let notice = match write {
                 false => Notice::Now,
-                true if quick(&self.ticket) => Notice::WithOthersSoon,
-                true => Notice::WithOthers,
+                true if self.ticket.has_taken(QUICK) => Notice::WithOthers,
+                true => Notice::WithOthersSoon,
             };
             // Before anybody hears of it, whether or not its pager is still there.
             if self.ticket.end() {

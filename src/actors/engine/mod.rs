@@ -395,8 +395,4 @@ impl Engine {
             self.effects = effects;
         }
     }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.outputs.push_back(Output::Refused(refusal));
-    }
 }

@@ -7,7 +7,8 @@ use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages, pan
 use crate::backend::{PageBuffer, PageOutcome, ReadRun};
 use crate::mach::{Call, KernelError};
 use crate::object::{
-    Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken,
+    Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, Refusal,
+    RequestToken,
 };
 
 /// How many idle read buffers an engine keeps.
@@ -239,6 +240,10 @@ impl Engine {
             }
         }
         unsaved
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.outputs.push_back(Output::Refused(refusal));
     }
 
     pub(super) fn submit(&mut self, job: Job) {
