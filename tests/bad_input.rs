@@ -328,43 +328,43 @@ impl Backend for Caller {
         let Some((bucket, pager)) = self.handles.lock().unwrap().take() else {
             return Ok(());
         };
-        match pager.sync_blocking(Wait::Yes).unwrap_err() {
-            SyncError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
-        match pager.map_all_blocking(Protection::Read).err().unwrap() {
-            MapError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
-        match pager.read_at_blocking(0, &mut [0]).unwrap_err() {
-            CopyError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
-        match pager.shutdown_blocking().unwrap_err() {
-            ShutdownError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
+        let SyncError::Call(error) = pager.sync_blocking(Wait::Yes).unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let MapError::Call(error) = pager.map_all_blocking(Protection::Read).err().unwrap() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let CopyError::Call(error) = pager.read_at_blocking(0, &mut [0]).unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let ShutdownError::Call(error) = pager.shutdown_blocking().unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
         let offer = pager.offer_page_blocking(PageIndex(0), &[0; PAGE as usize], false, false);
-        match offer.unwrap_err() {
-            OfferError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
+        let OfferError::Call(error) = offer.unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
         would_wait(&pager.page_error_blocking(PageIndex(0)).unwrap_err());
         for told in [bucket.inhibit_blocking(), bucket.resume_blocking()] {
-            match told.unwrap_err() {
-                InhibitError::Call(error) => would_wait(&error),
-                other => panic!("{other}"),
-            }
+            let InhibitError::Call(error) = told.unwrap_err() else {
+                panic!("another error");
+            };
+            would_wait(&error);
         }
-        match bucket.shutdown_blocking().unwrap_err() {
-            BucketShutdownError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
+        let BucketShutdownError::Call(error) = bucket.shutdown_blocking().unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
         let error = bucket.sync_all_blocking(&[pager.any()]).unwrap_err();
-        match error.source {
-            SyncError::Call(error) => would_wait(&error),
-            other => panic!("{other}"),
-        }
+        let SyncError::Call(error) = error.source else {
+            panic!("another error");
+        };
+        would_wait(&error);
         self.heard.send(()).unwrap();
         Ok(())
     }

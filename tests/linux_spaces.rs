@@ -449,7 +449,7 @@ fn read_here(address: usize) -> Option<u8> {
     // SAFETY: within a mapping; whatever is behind it, the call answers.
     let byte = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), 1) };
     let (mut sent, received) = std::os::unix::net::UnixStream::pair().unwrap();
-    sent.write(byte).ok()?;
+    sent.write_all(byte).ok()?;
     let mut got = [0];
     std::io::Read::read_exact(&mut &received, &mut got).unwrap();
     Some(got[0])
