@@ -354,15 +354,21 @@ fn nobody_writes_to_a_page_while_it_gets_its_error() {
     let (go, goes) = mpsc::channel::<()>();
     let armed = Arc::new(AtomicBool::new(false));
     let judged = armed.clone();
+    let mut lifted = false;
     let judge = move |call: gate::Call| {
-        // A protection is lifted without waking anybody.
-        if call.field(2) == 2 && judged.swap(false, SeqCst) {
+        if call.arguments[1] == u64::from(gate::PROTECT) {
+            // A protection is lifted without waking anybody.
+            lifted |= call.field(2) == 2 && judged.swap(false, SeqCst);
+        } else if std::mem::take(&mut lifted) {
+            // Whatever comes next: the error, if the page is unmapped already.
             reached.send(()).unwrap();
             let _ = goes.recv();
         }
         Verdict::Pass
     };
-    gate::behind(&[Kind::ioctl(gate::PROTECT)], judge, move || {
+    let kinds = [gate::PROTECT, gate::POISON].map(Kind::ioctl);
+    let kinds = [kinds[0], kinds[1], Kind::of(libc::SYS_madvise)];
+    gate::behind(&kinds, judge, move || {
         let Some(host) = host(synchronous()) else { return };
         if host.describe().contains("user mode only") {
             return println!("skipped: {}", host.describe());
@@ -380,15 +386,12 @@ fn nobody_writes_to_a_page_while_it_gets_its_error() {
         thread::scope(|scope| {
             let refused = scope.spawn(|| store_by_call(mapping.address + PAGE, 1, &tell));
             told.recv().unwrap();
-            // The page is on its way to its marker, and the protection about to be lifted.
+            // The protection is lifted, and the error is not there yet.
             reaches.recv_timeout(LONG).unwrap();
             let between = scope.spawn(|| store_by_call(mapping.address + PAGE, 2, &tell));
-            assert!(
-                waits_for_a_page(told.recv().unwrap(), &between),
-                "a store slipped through: {:?}",
-                between.join()
-            );
+            let waits = waits_for_a_page(told.recv().unwrap(), &between);
             go.send(()).unwrap();
+            assert!(waits, "a store slipped through");
             let fault = Some(libc::EFAULT);
             assert_eq!(refused.join().unwrap().unwrap_err().raw_os_error(), fault);
             assert_eq!(between.join().unwrap().unwrap_err().raw_os_error(), fault);

@@ -17,8 +17,8 @@ use std::thread;
 
 /// `UFFDIO_WRITEPROTECT`.
 pub(crate) const PROTECT: u32 = 0xc018_aa06;
-/// `UFFDIO_COPY`.
-pub(crate) const COPY: u32 = 0xc028_aa03;
+/// `UFFDIO_POISON`.
+pub(crate) const POISON: u32 = 0xc020_aa08;
 
 /// A kind of system call: its number, and the second argument if that matters.
 #[derive(Clone, Copy, Debug)]
