@@ -47,6 +47,10 @@ impl BucketBuilder {
     }
 
     /// A hard bound on the bytes of pages that are resident at any time, over all pagers.
+    ///
+    /// Where none is given, half of what the process's control group may have is the bound, if the group is
+    /// limited: else a program in a small group would be refused memory, or killed, before any page went.
+    /// [`Bucket::set_resident_limit`] can lift it.
     pub fn resident_limit(mut self, bytes: u64) -> Self {
         self.resident_limit = Some(bytes);
         self
@@ -124,10 +128,10 @@ fn follow(
 /// The kernel of the system this was built for.
 #[cfg(target_os = "linux")]
 fn system_kernel(resident_limit: Option<u64>) -> Result<Arc<dyn KernelHost>, StartError> {
-    use crate::mach::linux::{LinuxHost, LinuxOptions, lift_limits};
+    use crate::mach::linux::{LinuxHost, LinuxOptions, control_group_share, lift_limits};
     lift_limits();
     let options = LinuxOptions {
-        resident_limit,
+        resident_limit: resident_limit.or_else(control_group_share),
         ..LinuxOptions::default()
     };
     Ok(Arc::new(LinuxHost::new(options)?))

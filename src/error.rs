@@ -67,8 +67,9 @@ pub enum CallError {
         "a blocking call on one of the bucket's own threads would never return; use the async form, or another thread"
     )]
     WouldDeadlock,
-    /// The pager has ended.
-    #[error("the pager has ended")]
+    /// The pager has ended, or panicked during the call and was made anew. Whether the call was carried out
+    /// is not known; it may be made again.
+    #[error("the pager ended, or was made anew, during the call")]
     Gone,
     /// The pager was shut down before.
     #[error("the pager has been shut down; what is resident can still be read")]

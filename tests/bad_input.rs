@@ -282,10 +282,41 @@ fn a_shutdown_that_cannot_write_hands_the_data_back() {
     );
 }
 
-/// A store that calls its own pager, which must not wait for itself.
+#[test]
+fn a_shutdown_of_a_pager_says_what_was_not_stored() {
+    let (_bucket, pager, faults) = faulty();
+    let bad = PageRange::single(PageIndex(1));
+    faults.fail(CallKind::Write, bad, Fault::Error(PageError::NoSpace));
+    pager.write_at_blocking(PAGE, &[7; PAGE as usize]).unwrap();
+    let error = pager.shutdown_blocking().unwrap_err();
+    let ShutdownError::Pages(pages) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((pages[0].range, pages[0].error), (bad, PageError::NoSpace));
+    assert_eq!(pages[0].bytes, [7; PAGE as usize]);
+    let (_bucket, pager, faults) = faulty();
+    pager.write_at_blocking(0, b"new").unwrap();
+    faults.fail(
+        CallKind::Sync,
+        PageRange::single(PageIndex(0)),
+        Fault::Error(PageError::Io),
+    );
+    let error = pager.shutdown_blocking().unwrap_err();
+    assert!(
+        matches!(error, ShutdownError::Durability(PageError::Io)),
+        "{error}"
+    );
+}
+
+/// A store that calls its own pager and bucket, which must not wait for themselves.
 struct Caller {
-    pager: std::sync::Mutex<Option<Pager<Self>>>,
-    heard: mpsc::Sender<String>,
+    handles: std::sync::Mutex<Option<(Bucket, Pager<Self>)>>,
+    heard: mpsc::Sender<()>,
+}
+
+fn would_wait(error: &CallError) {
+    assert!(matches!(error, CallError::WouldDeadlock), "{error}");
+    assert!(error.to_string().contains("async"));
 }
 
 impl Backend for Caller {
@@ -294,14 +325,47 @@ impl Backend for Caller {
     }
 
     fn read_pages(&self, _: &mut ReadRun<'_>) -> Result<(), BackendError> {
-        if let Some(pager) = self.pager.lock().unwrap().take() {
-            let error = pager.sync_blocking(Wait::Yes).unwrap_err();
-            assert!(
-                matches!(error, SyncError::Call(CallError::WouldDeadlock)),
-                "{error}"
-            );
-            self.heard.send(error.to_string()).unwrap();
+        let Some((bucket, pager)) = self.handles.lock().unwrap().take() else {
+            return Ok(());
+        };
+        let SyncError::Call(error) = pager.sync_blocking(Wait::Yes).unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let MapError::Call(error) = pager.map_all_blocking(Protection::Read).err().unwrap() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let CopyError::Call(error) = pager.read_at_blocking(0, &mut [0]).unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let ShutdownError::Call(error) = pager.shutdown_blocking().unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let offer = pager.offer_page_blocking(PageIndex(0), &[0; PAGE as usize], false, false);
+        let OfferError::Call(error) = offer.unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        would_wait(&pager.page_error_blocking(PageIndex(0)).unwrap_err());
+        for told in [bucket.inhibit_blocking(), bucket.resume_blocking()] {
+            let InhibitError::Call(error) = told.unwrap_err() else {
+                panic!("another error");
+            };
+            would_wait(&error);
         }
+        let BucketShutdownError::Call(error) = bucket.shutdown_blocking().unwrap_err() else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        let error = bucket.sync_all_blocking(&[pager.any()]).unwrap_err();
+        let SyncError::Call(error) = error.source else {
+            panic!("another error");
+        };
+        would_wait(&error);
+        self.heard.send(()).unwrap();
         Ok(())
     }
 
@@ -315,13 +379,13 @@ fn a_blocking_call_on_a_thread_of_the_bucket_is_refused() {
     let bucket = builder().start().unwrap();
     let (heard, hear) = mpsc::channel();
     let store = Caller {
-        pager: Default::default(),
+        handles: Default::default(),
         heard,
     };
     let pager = bucket.create_pager(store, PagerOptions::default()).unwrap();
-    *pager.backend().pager.lock().unwrap() = Some(pager.clone());
+    *pager.backend().handles.lock().unwrap() = Some((bucket.clone(), pager.clone()));
     pager.read_at_blocking(0, &mut [0]).unwrap();
-    assert!(hear.recv().unwrap().contains("async"));
+    hear.recv().unwrap();
 }
 
 /// A kernel that makes no objects.

@@ -563,3 +563,52 @@ fn evictions_are_told_where_that_was_asked_for() {
     let told = log.iter().filter_map(bytes).sum::<u64>() / PAGE as u64;
     assert_eq!(told + resident, host.stats().pages_in, "{log:?}");
 }
+
+#[test]
+fn an_object_that_is_not_used_any_more_does_not_stand_in_the_line_for_frames() {
+    let few = LinuxOptions::default()
+        .resident_limit(Some(8 * PAGE as u64))
+        .read_ahead(1)
+        .clean_ahead(0);
+    let Some(host) = host(few) else { return };
+    let holder = Pager::new(&host, 16 * PAGE);
+    let held = holder.map(Prot::READ_WRITE);
+    holder.store.lock().unwrap().hold_returns = true;
+    (0..8).for_each(|at| poke(&held, at * PAGE, 1));
+    let first = Pager::new(&host, 8 * PAGE);
+    let mapping = first.map(Prot::READ);
+    first.wait_until("ready", |server| server.control.is_valid());
+    // It stands in the line: the frames are on their way to the store, and stay there.
+    first.with_server(|server| server.kernel.touch(page(0), Prot::READ));
+    let starts = Instant::now();
+    while host.stats().frame_waits == 0 {
+        assert!(starts.elapsed() < Duration::from_secs(60), "it gets a frame");
+        std::thread::yield_now();
+    }
+    holder.wait_until("given back", |server| !server.held.is_empty());
+    first.with_server(|server| {
+        let control = server.control;
+        let call = Call::ChangeAttributes {
+            control,
+            may_cache: false,
+            copy_strategy: CopyStrategy::None,
+            reply: false,
+        };
+        server.call(call).unwrap();
+    });
+    first.unmap(mapping);
+    first.wait_until("ended", |server| {
+        let store = server.store.lock().unwrap();
+        store.log.iter().any(|line| line.starts_with("Terminate"))
+    });
+    holder.with_server(|server| {
+        server.store.lock().unwrap().hold_returns = false;
+        server.release_held();
+    });
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(peek(&held, 10 * PAGE)));
+    let read = tells
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the line goes on");
+    assert_eq!(read, pattern(10 * PAGE));
+}

@@ -6,9 +6,9 @@ mod linux_support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
-use actor_pager::mach::{KernelHost, RawMapping};
-use actor_pager::object::{PageIndex, PageRange, Prot, ShouldReturn};
+use actor_pager::mach::linux::{Lasting, LinuxHost, LinuxOptions};
+use actor_pager::mach::{Call, KernelHost, PageSlice, RawMapping};
+use actor_pager::object::{PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;
 
 fn pages(from: u64, to: u64) -> PageRange {
@@ -383,6 +383,104 @@ fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
     host.unmap_orphan(&mapping);
     // Other tests may have put something else there by now.
     assert_ne!(file_at(mapping.address), Some(file));
+}
+
+/// What reading a byte of these pages ends with, in a child: its value, or 1000 plus a signal.
+fn reads(address: usize, pages: &[usize]) -> Vec<i32> {
+    let read = |page: &usize| exit_code(in_child(|| i32::from(peek_at(address + page * PAGE))));
+    pages.iter().map(read).collect()
+}
+
+const SIGBUS: i32 = 1000 + libc::SIGBUS;
+
+#[test]
+fn after_pager_and_host_are_gone_there_is_sigbus_and_never_zeros() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    poke(&mapping, 0, 1);
+    // A thread that waits for its page all the time.
+    pager.with_server(|server| server.deaf = true);
+    let waits = in_child(|| i32::from(peek(&mapping, 3 * PAGE)));
+    pager.wait_until("asked for", |server| server.unheard > 0);
+    drop(pager);
+    drop(host);
+    assert_eq!(exit_code(waits), SIGBUS);
+    assert_eq!(reads(mapping.address, &[0, 5]), [SIGBUS; 2]);
+}
+
+#[test]
+fn a_page_whose_mapping_is_gone_by_the_time_it_comes_is_taken_all_the_same() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let pager = Pager::new(&host, 8 * PAGE);
+    let mapping = pager.map(Prot::READ_WRITE);
+    let other = pager.map(Prot::READ);
+    pager.with_server(|server| server.deaf = true);
+    let waits = std::thread::spawn(move || read_here(mapping.address + 3 * PAGE));
+    pager.wait_until("asked for", |server| {
+        server.unheard > 0 || server.kernel.residency().resident > 0
+    });
+    munmap(mapping.address, 8 * PAGE);
+    assert_eq!(waits.join().unwrap(), None);
+    pager.with_server(|server| {
+        server.deaf = false;
+        let (control, bytes) = (server.control, vec![9; 8 * PAGE]);
+        let call = Call::DataSupply {
+            control,
+            range: server.pages(),
+            pages: PageSlice::Bytes(&bytes),
+            lock: Prot::NONE,
+            precious: false,
+            reply: false,
+        };
+        server.call(call).unwrap();
+    });
+    assert_eq!(peek(&other, 3 * PAGE), 9);
+}
+
+/// Reads a byte in this process; none where that gives SIGBUS.
+fn read_here(address: usize) -> Option<u8> {
+    use std::io::Write;
+    // A system call reads like a thread, and says EFAULT where a thread gets SIGBUS.
+    // SAFETY: within a mapping; whatever is behind it, the call answers.
+    let byte = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), 1) };
+    let (mut sent, received) = std::os::unix::net::UnixStream::pair().unwrap();
+    sent.write_all(byte).ok()?;
+    let mut got = [0];
+    std::io::Read::read_exact(&mut &received, &mut got).unwrap();
+    Some(got[0])
+}
+
+#[test]
+fn after_the_pager_of_kept_memory_is_gone_there_is_sigbus_and_never_zeros() {
+    let Some(host) = host(LinuxOptions::default()) else {
+        return;
+    };
+    let lasting = Lasting::create(8 * PAGE as u64, PageSize::KIB_4).unwrap();
+    let spec = linux_support::spec(8 * PAGE as u64, PageSize::KIB_4);
+    let (mut object, _clients) = host.inherit_object(&spec, lasting, Vec::new()).unwrap();
+    let mapping = object.map(pages(0, 8), Prot::READ_WRITE).unwrap();
+    let (begun, thread) = std::sync::mpsc::channel();
+    let waits = std::thread::spawn(move || {
+        // SAFETY: no arguments, never fails.
+        begun.send(unsafe { libc::gettid() }).unwrap();
+        read_here(mapping.address + 3 * PAGE)
+    });
+    let at = format!("/proc/self/task/{}/wchan", thread.recv().unwrap());
+    let waits_for_page = || std::fs::read_to_string(&at).is_ok_and(|at| at.contains("userfault"));
+    // Without privilege a system call does not wait for pages.
+    while !waits_for_page() && !waits.is_finished() {
+        std::thread::yield_now();
+    }
+    drop(object);
+    assert_eq!(waits.join().unwrap(), None);
+    assert_eq!(read_here(mapping.address), None);
+    host.unmap_orphan(&mapping);
+    drop(host);
 }
 
 /// Blocks of a file and resident shared pages of this process, as /proc tells them.

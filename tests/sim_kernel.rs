@@ -485,3 +485,15 @@ fn a_pager_that_nobody_uses_is_told_nothing() {
     object.reissue();
     assert!(object.take_upcalls().is_empty());
 }
+
+#[test]
+fn accesses_that_cannot_be_say_why() {
+    let hand = Hand::ready(SimOptions::default());
+    let some = hand.client.map(pages(2, 1), Prot::READ);
+    let page = PageIndex(2);
+    let write = hand.client.try_write(some, 2 * PAGE, &[1]);
+    assert_eq!(write, Poll::Ready(Err(AccessError::Protection { page })));
+    assert!(hand.client.unmap(some));
+    let read = hand.client.try_read(some, 2 * PAGE, &mut [0]);
+    assert_eq!(read, Poll::Ready(Err(AccessError::NotMapped { page })));
+}

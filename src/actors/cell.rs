@@ -124,13 +124,11 @@ impl PagerCell {
         }
     }
 
-    /// Adds the result of a job.
-    ///
-    /// False if the pager has ended: nobody takes it.
-    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) -> bool {
+    /// Adds the result of a job; nobody takes it if the pager has ended.
+    pub(crate) fn answer(&self, answer: JobAnswer, notice: Notice) {
         let mut inbox = lock(&self.inbox);
         if inbox.closed {
-            return false;
+            return;
         }
         inbox.enough = inbox.enough.max(notice.enough());
         inbox.answers.push_back(answer);
@@ -139,7 +137,6 @@ impl PagerCell {
         if due {
             self.wake();
         }
-        true
     }
 
     /// Takes the oldest result, or else the oldest call.

@@ -27,7 +27,7 @@ pub(crate) struct Overdue {
     /// The pages it is about.
     pub(crate) range: PageRange,
     /// A worker is stuck in it.
-    pub(crate) occupies_worker: bool,
+    pub(crate) stuck: Option<Ticket>,
     /// The pages that it may still read in order to write them.
     pub(crate) pins: Option<PageRange>,
     /// What happens instead.
@@ -52,8 +52,8 @@ pub(crate) struct Stuck {
     pub(crate) range: PageRange,
     /// It may still write: its pages must not be written by another call.
     writes: bool,
-    /// Another worker was started in place of its own.
-    pub(crate) stood_in: bool,
+    /// It took too long; or else nobody is left who asked for it.
+    overdue: bool,
 }
 
 impl Stuck {
@@ -68,8 +68,6 @@ impl Stuck {
 pub(crate) struct Lost {
     /// What happens instead of its attempt, where somebody waits for it.
     pub(crate) instead: Option<Instead>,
-    /// Another worker was started in its place before.
-    pub(crate) stood_in: bool,
     /// The pages that were pinned for it.
     pub(crate) pinned: Option<PageRange>,
 }
@@ -90,7 +88,7 @@ struct Delayed {
     attempts: u32,
 }
 
-/// A write that waits for another to land.
+/// A read or write that waits for a write to land.
 #[derive(Debug)]
 struct Blocked {
     since: Instant,
@@ -131,11 +129,14 @@ impl Flight {
     /// Notes that `job` begins, if it may.
     ///
     /// A write waits for one of the same pages that nobody wants any more but that is still under
-    /// way, so that it lands last. Where that one is overdue already, it is refused instead.
+    /// way, so that it lands last. Where that one is overdue already, it is refused instead. A read waits
+    /// for such a write as long as a call may take: before, the store may have older data.
     pub(crate) fn launch(&mut self, job: Job, attempts: u32, now: Instant) -> Departure {
         match self.in_the_way(&job) {
-            Some(true) => return Departure::Refused(job.failed(PageError::Io)),
-            Some(false) => {
+            Some(true) if matches!(job, Job::Write { .. }) => {
+                return Departure::Refused(job.failed(PageError::Io));
+            }
+            Some(_) => {
                 self.blocked.push(Blocked {
                     since: now,
                     job,
@@ -162,7 +163,7 @@ impl Flight {
 
     /// Whether a call that was given up may still write pages of `job`, and whether it is overdue.
     fn in_the_way(&self, job: &Job) -> Option<bool> {
-        let Job::Write { range, .. } = job else {
+        let (Job::Write { range, .. } | Job::Read { range, .. }) = job else {
             return None;
         };
         let writes = self
@@ -170,11 +171,11 @@ impl Flight {
             .values()
             .filter(|stuck| stuck.writes && stuck.range.overlaps(*range));
         writes
-            .map(|stuck| stuck.stood_in)
+            .map(|stuck| stuck.overdue)
             .reduce(|one, other| one || other)
     }
 
-    /// The writes that nothing is in the way of any more; to be [launched](Self::launch).
+    /// The reads and writes that nothing is in the way of any more; to be [launched](Self::launch).
     pub(crate) fn unblocked(&mut self) -> Vec<(Job, u32)> {
         let (waiting, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocked)
             .into_iter()
@@ -230,7 +231,7 @@ impl Flight {
         let blocked = self.blocked.extract_if(.., |blocked| late(blocked.since));
         overdue.extend(blocked.map(|blocked| Overdue {
             range: blocked.job.range(),
-            occupies_worker: false,
+            stuck: None,
             pins: None,
             instead: Instead::Deliver(blocked.job.failed(PageError::Io)),
         }));
@@ -243,7 +244,6 @@ impl Flight {
         if let Some(stuck) = self.stuck.remove(&id) {
             return Lost {
                 instead: None,
-                stood_in: stuck.stood_in,
                 pinned: stuck.pins(),
             };
         }
@@ -251,7 +251,6 @@ impl Flight {
         self.stuck.remove(&id);
         Lost {
             instead,
-            stood_in: false,
             pinned: None,
         }
     }
@@ -277,7 +276,7 @@ impl Flight {
         };
         Some(Overdue {
             range,
-            occupies_worker,
+            stuck: occupies_worker.then_some(ticket),
             pins: stuck.pins().filter(|_| occupies_worker),
             instead,
         })
@@ -320,11 +319,11 @@ impl Flight {
     }
 }
 
-fn stuck(job: &Job, stood_in: bool) -> Stuck {
+fn stuck(job: &Job, overdue: bool) -> Stuck {
     Stuck {
         range: job.range(),
         writes: matches!(job, Job::Write { .. }),
-        stood_in,
+        overdue,
     }
 }
 

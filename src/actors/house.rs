@@ -210,7 +210,6 @@ async fn furnish(plan: HousePlan, registry: SharedRegistry, arbiters: &mut Vec<A
     let events = EventSink::default();
     let watch = Watch {
         registry,
-        pool: pool.clone(),
         arbiters: arbiters.clone(),
         events: events.clone(),
     };

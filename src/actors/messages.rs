@@ -186,12 +186,6 @@ pub(crate) enum Report {
         policy: FailurePolicy,
         text: String,
     },
-    /// A worker is stuck in a call of a store.
-    WorkerStuck,
-    /// A stuck worker is back.
-    WorkerBack,
-    /// The thread of a worker died; whether another stands in for it already.
-    WorkerDied { stood_in: bool },
     /// The pager has ended.
     Ended { pager: PagerId },
 }

@@ -57,7 +57,9 @@ pub struct FailurePolicy {
     pub write_backoff: Backoff,
     /// How long a call of the store may take. A read that takes longer is tried on another worker,
     /// then answered with EIO; a write that takes longer counts as failed, and its pages are not
-    /// written again before the call has returned, so that it cannot overwrite newer data.
+    /// written again before the call has returned, so that it cannot overwrite newer data. Nor are they
+    /// read before (flushed meanwhile, they are not in memory any more): the store may have older data
+    /// until then. Such a read waits as long again, then is answered with EIO.
     pub deadline: Duration,
     /// How long a thread waits for memory for its page, where the system has none, before it gets EIO.
     /// Meanwhile pages are given up, and nothing is lost.

@@ -7,7 +7,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
 
-use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
+use actix::{Actor, Handler, Message, SyncArbiter, SyncContext, System};
 
 use super::cell::{JobAnswer, Notice, PagerCell};
 use super::engine::{Job, JobReport};
@@ -30,7 +30,7 @@ pub(crate) struct Work {
     page_size: PageSize,
     reply_to: Weak<PagerCell>,
     answered: bool,
-    /// Where a worker is missing should this one die and nobody is left to be told.
+    /// Where a worker is missing should this one die, or one too many should this one come back late.
     pool: BackendPool,
 }
 
@@ -66,24 +66,25 @@ impl Work {
         } else if let Some(job) = self.job.take() {
             let write = matches!(job, Job::Write { .. });
             let report = job.run(&*self.backend, self.page_size);
+            self.answered = true;
             let notice = match write {
                 false => Notice::Now,
                 true if self.ticket.has_taken(QUICK) => Notice::WithOthers,
                 true => Notice::WithOthersSoon,
             };
+            // Before anybody hears of it, whether or not its pager is still there.
+            if self.ticket.end() {
+                self.pool.line.retire_worker();
+            }
             self.answer(Some(report), notice);
-            // The guard has nothing left to say.
-            self.answered = true;
-            self.reply_to = Weak::new();
         }
     }
 
     fn refuse(mut self) {
         if let Some(job) = self.job.take() {
             let done = job.failed(PageError::Io);
-            self.answer(Some(JobReport { done, panic: None }), Notice::Now);
             self.answered = true;
-            self.reply_to = Weak::new();
+            self.answer(Some(JobReport { done, panic: None }), Notice::Now);
         }
     }
 
@@ -91,20 +92,24 @@ impl Work {
         matches!(self.job, Some(Job::Write { .. }))
     }
 
-    /// False if the pager is over: nobody takes the answer.
-    fn answer(&self, report: Option<JobReport>, notice: Notice) -> bool {
-        let cell = self.reply_to.upgrade();
-        cell.is_some_and(|cell| cell.answer(JobAnswer { id: self.id, report }, notice))
+    /// Nobody takes the answer if the pager is over.
+    fn answer(&self, report: Option<JobReport>, notice: Notice) {
+        if let Some(cell) = self.reply_to.upgrade() {
+            cell.answer(JobAnswer { id: self.id, report }, notice);
+        }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        // A job that was taken and not answered: its worker is dying.
-        let told = self.answer(None, Notice::Now);
-        if !told && self.job.is_none() && !self.answered {
-            self.pool.replace_dead(false);
+        if self.answered {
+            return;
         }
+        // A job that was taken and not answered: its worker is dying.
+        if self.job.is_none() {
+            self.pool.replace_dead(self.ticket.end());
+        }
+        self.answer(None, Notice::Now);
     }
 }
 
@@ -147,9 +152,13 @@ impl BackendPool {
     }
 
     /// Starts a worker in place of one that is stuck, up to a limit.
-    pub(crate) fn stand_in(&self) {
-        if self.line.stand_in(STAND_INS) && !self.add_one() {
+    pub(crate) fn stand_in(&self, stuck: &Ticket) {
+        if !self.line.stand_in(STAND_INS) {
+        } else if !self.add_one() {
             self.line.no_stand_in();
+        } else if !stuck.stood_in() {
+            // It came back meanwhile.
+            self.line.retire_worker();
         }
     }
 
@@ -159,9 +168,16 @@ impl BackendPool {
     }
 
     /// A worker's thread is gone for good: starts another, unless one stands in for it already.
-    pub(crate) fn replace_dead(&self, stood_in: bool) {
+    fn replace_dead(&self, stood_in: bool) {
         if self.line.lost_worker(stood_in) {
-            self.add_one();
+            let pool = self.clone();
+            // The dying thread itself is not to be relied on.
+            let system = System::try_current();
+            if let Some(system) = system {
+                system.arbiter().spawn_fn(move || {
+                    pool.add_one();
+                });
+            }
         }
     }
 
@@ -171,11 +187,6 @@ impl BackendPool {
             tracing::error!("no thread can be started in place of a worker");
         }
         added
-    }
-
-    /// A stuck worker is back: one is too many now.
-    pub(crate) fn retire_worker(&self) {
-        self.line.retire_worker();
     }
 
     fn add_workers(&self, count: usize) {

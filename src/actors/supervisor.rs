@@ -19,7 +19,6 @@ use super::messages::{
 };
 use super::pager::PagerActor;
 use super::policy::FailurePolicy;
-use super::pool::BackendPool;
 use super::registry::{PagerId, SharedRegistry};
 use crate::object::Answer;
 
@@ -29,7 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What a supervisor watches over.
 pub(crate) struct Watch {
     pub(crate) registry: SharedRegistry,
-    pub(crate) pool: BackendPool,
     pub(crate) arbiters: Arbiters,
     pub(crate) events: EventSink,
 }
@@ -200,9 +198,6 @@ impl Handler<Report> for BucketSupervisor {
                 tracing::error!(pager = pager.0, %text, "a pager panicked");
                 self.failed(pager, policy, Control::Restart, ctx);
             }
-            Report::WorkerStuck => self.watch.pool.stand_in(),
-            Report::WorkerDied { stood_in } => self.watch.pool.replace_dead(stood_in),
-            Report::WorkerBack => self.watch.pool.retire_worker(),
             Report::Ended { pager } => {
                 self.health.remove(&pager);
                 self.watch.registry.remove(pager);

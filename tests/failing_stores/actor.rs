@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
 use actor_pager::backend::{CallKind, Fault, Point};
+use actor_pager::error::{CallError, MapError};
 use actor_pager::{EventKind, FailurePolicy, Intensity, Protection, Wait};
 
 use crate::support::*;
@@ -51,7 +52,8 @@ pub(crate) fn a_pager_that_panics_while_it_maps_is_made_anew(machine: &Machine) 
     let mut events = bucket.events();
     let (pager, _control) = pager(&bucket, policy());
     trouble.panic_in_map.store(1, SeqCst);
-    assert!(pager.map_all_blocking(Protection::Read).is_err());
+    let told = pager.map_all_blocking(Protection::Read).err().unwrap();
+    assert!(matches!(told, MapError::Call(CallError::Gone)), "{told}");
     wait_for(&mut events, is_restart);
     let mapping = pager.map_all_blocking(Protection::Read).unwrap();
     let mut byte = [0];
@@ -110,7 +112,8 @@ pub(crate) fn a_panic_during_a_shutdown_loses_nothing(machine: &Machine) {
     assert!(control.counts(CallKind::Sync).calls > 0);
     // What was shut down before a panic stays so.
     trouble.panic_in_map.store(1, SeqCst);
-    assert!(pager.map_all_blocking(Protection::Read).is_err());
+    let told = pager.map_all_blocking(Protection::Read).err().unwrap();
+    assert!(matches!(told, MapError::Call(CallError::Gone)), "{told}");
     wait_for(&mut events, is_restart);
     assert!(pager.sync_blocking(Wait::Yes).is_err());
 }

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actor_pager::backend::FileOptions;
+use actor_pager::backend::{FileBackend, FileOptions};
 use actor_pager::mach::linux::{LinuxHost, LinuxOptions};
 use actor_pager::mach::pressure::{Pressure, PressureSource};
-use actor_pager::{Bucket, PagerOptions, Protection, Wait};
+use actor_pager::{Bucket, Pager, PagerOptions, Protection, Wait};
 
 use crate::support::PAGE;
 
@@ -25,8 +25,9 @@ const PLACE: &str = "ACTOR_PAGER_TEST_CGROUP";
 struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new() -> Result<Self, String> {
-        let name = format!("actor-pager-test-{}", std::process::id());
+    fn new(name: &str) -> Result<Self, String> {
+        let name = name.replace(':', "-");
+        let name = format!("actor-pager-test-{}-{name}", std::process::id());
         let mut reasons = Vec::new();
         for (parent, limit) in [
             (version_1(), "memory.limit_in_bytes"),
@@ -46,6 +47,13 @@ impl Cgroup {
         // Never created: in a place that is no cgroup there is no such file.
         let mut file = File::options().write(true).open(self.0.join(file))?;
         file.write_all(value.as_bytes())
+    }
+}
+
+impl Cgroup {
+    /// This process belongs to it from now on.
+    fn enter(&self) {
+        self.put("cgroup.procs", &std::process::id().to_string()).unwrap();
     }
 }
 
@@ -83,21 +91,26 @@ impl Drop for Killed {
 
 #[test]
 fn a_process_with_less_memory_than_its_object_goes_on() {
+    in_a_small_group("cgroup::the_process_in_the_cgroup");
+}
+
+#[test]
+fn a_process_in_a_small_group_has_a_bound_by_default() {
+    in_a_small_group("cgroup::the_process_without_a_bound_of_its_own");
+}
+
+/// Runs a test of this program that is otherwise ignored, which finds a group of its own at `PLACE`.
+fn in_a_small_group(half: &str) {
     if let Err(error) = LinuxHost::new(LinuxOptions::default()) {
         return println!("skipped: {error}");
     }
-    let group = match Cgroup::new() {
+    let group = match Cgroup::new(half) {
         Ok(group) => group,
         Err(reason) => return println!("skipped: no cgroup can be made here: {reason}"),
     };
     let mut child = Killed(
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "cgroup::the_process_in_the_cgroup",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", half, "--ignored", "--nocapture"])
             .env(PLACE, &group.0)
             .stdout(Stdio::piped())
             .spawn()
@@ -153,18 +166,9 @@ fn mark(page: u64, round: u64) -> u8 {
 #[test]
 #[ignore = "the other half of a test"]
 fn the_process_in_the_cgroup() {
-    let Some(place) = std::env::var_os(PLACE) else {
+    let Some((group, file)) = small_world() else {
         return;
     };
-    // The system refuses memory instead of killing.
-    let group = std::mem::ManuallyDrop::new(Cgroup(PathBuf::from(place)));
-    if group.put("memory.oom_control", "1").is_err() {
-        fs::write("/proc/self/oom_score_adj", "-1000").unwrap();
-    }
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cgroup-{}", std::process::id()));
-    File::create(&path).unwrap().set_len(PAGES * PAGE).unwrap();
-    let file = FileOptions::default().open(&path).unwrap();
-    fs::remove_file(&path).unwrap();
     let watched = group.0.clone();
     let pressure = Pressure::new(move || Ok(Box::new(Usage(watched.clone())))).least(200);
     let bucket = Bucket::builder()
@@ -174,10 +178,41 @@ fn the_process_in_the_cgroup() {
         .start()
         .unwrap();
     let pager = bucket.create_pager(file, PagerOptions::default()).unwrap();
+    group.enter();
+    work(&bucket, &pager);
+}
+
+#[test]
+#[ignore = "the other half of a test"]
+fn the_process_without_a_bound_of_its_own() {
+    let Some((group, file)) = small_world() else {
+        return;
+    };
+    group.enter();
+    let bucket = Bucket::builder().workers(2).start().unwrap();
+    assert_eq!(bucket.resident_limit(), Some(LIMIT / 2));
+    let pager = bucket.create_pager(file, PagerOptions::default()).unwrap();
+    work(&bucket, &pager);
+}
+
+/// The group at `PLACE`, which lasts longer than this process, and a store.
+fn small_world() -> Option<(std::mem::ManuallyDrop<Cgroup>, FileBackend)> {
+    let place = std::env::var_os(PLACE)?;
+    // The system refuses memory instead of killing.
+    let group = std::mem::ManuallyDrop::new(Cgroup(PathBuf::from(place)));
+    if group.put("memory.oom_control", "1").is_err() {
+        fs::write("/proc/self/oom_score_adj", "-1000").unwrap();
+    }
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cgroup-{}", std::process::id()));
+    File::create(&path).unwrap().set_len(PAGES * PAGE).unwrap();
+    let file = FileOptions::default().open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    Some((group, file))
+}
+
+/// Two threads that load and store every page, twice.
+fn work(bucket: &Bucket, pager: &Pager<FileBackend>) {
     let mapping = pager.map_all_blocking(Protection::ReadWrite).unwrap();
-    group
-        .put("cgroup.procs", &std::process::id().to_string())
-        .unwrap();
     thread::scope(|scope| {
         for number in 0..2 {
             let mapping = &mapping;

@@ -129,6 +129,38 @@ pub(crate) fn a_late_write_of_flushed_pages_stores_what_it_was_given(machine: &M
     assert_eq!(stored(&pager, 1), all(0xB2));
 }
 
+pub(crate) fn a_read_waits_for_a_late_write_of_its_page(machine: &Machine) {
+    let bucket = machine.bucket();
+    let (pager, control) = hanging_write(&bucket);
+    pager.flush_range_blocking(PAGE..2 * PAGE, Wait::Yes).unwrap();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| load(&pager, 1));
+        assert_eq!(load(&pager, 2), all(3), "its neighbour need not wait");
+        control.release_hangs();
+        assert_eq!(reader.join().unwrap(), all(0xA1), "not what the store had before");
+    });
+}
+
+pub(crate) fn a_page_whose_write_does_not_return_cannot_be_read(machine: &Machine) {
+    let bucket = machine.bucket();
+    let mut events = bucket.events();
+    let (pager, control) = hanging_write(&bucket);
+    pager.flush_range_blocking(PAGE..2 * PAGE, Wait::Yes).unwrap();
+    let stopped = pager
+        .read_at_blocking(0, &mut [0; 3 * PAGE as usize])
+        .unwrap_err();
+    let (bad, io) = (PageIndex(1), PageError::Io);
+    let right = matches!(
+        stopped,
+        CopyError::Page { copied, page, error } if (copied, page, error) == (PAGE as usize, bad, io)
+    );
+    assert!(right, "{stopped:?}");
+    assert_eq!(load(&pager, 2), all(3));
+    control.release_hangs();
+    wait_for(&mut events, is_late);
+    assert_eq!(load_healed(&pager, 1), all(0xA1));
+}
+
 pub(crate) fn a_late_write_of_pages_handed_back_stores_what_it_was_given(machine: &Machine) {
     let bucket = machine.bucket();
     let mut events = bucket.events();
@@ -180,4 +212,31 @@ pub(crate) fn more_hangs_than_workers_stop_nobody(machine: &Machine) {
     for index in 0..64 {
         assert_eq!(load(&pager, index), all(index as u8 + 1));
     }
+}
+
+pub(crate) fn workers_that_come_back_after_their_pager_ended_are_let_go(machine: &Machine) {
+    let bucket = machine.builder().workers(1).start().unwrap();
+    // More often than workers may stand in for stuck ones.
+    for _ in 0..70 {
+        let mut events = bucket.events();
+        let hasty = FailurePolicy {
+            deadline: Duration::from_millis(20),
+            ..never_by_itself()
+        };
+        let (dying, control) = pager(&bucket, hasty);
+        fill(&dying, 1, 0xA1);
+        control.fail_next(CallKind::Write, page(1), Fault::Hang);
+        failed(dying.sync_blocking(Wait::Yes));
+        assert!(control.wait_hanging(1, LONG));
+        let told = dying.shutdown_blocking();
+        assert!(matches!(told, Err(ShutdownError::Pages(_))), "{told:?}");
+        drop(dying);
+        wait_for(&mut events, |kind| *kind == EventKind::Ended);
+        control.release_hangs();
+    }
+    // Another can still stand in for one that is stuck.
+    let (pager, control) = pager(&bucket, impatient());
+    control.fail_next(CallKind::Read, page(6), Fault::Hang);
+    assert_eq!(load(&pager, 6), all(7));
+    control.release_hangs();
 }

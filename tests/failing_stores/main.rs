@@ -63,6 +63,7 @@ on_every_kernel! {
         a_panic_on_unlock_or_sync_is_an_answer,
         a_panic_of_a_read_in_passing_is_told,
         a_worker_that_dies_is_replaced_however_often,
+        a_worker_that_dies_after_its_pager_ended_is_replaced,
         an_extent_that_panics_does_not_stop_a_shutdown,
     }
     hangs::{
@@ -72,8 +73,11 @@ on_every_kernel! {
         a_late_write_never_overwrites_newer_data,
         a_late_write_of_flushed_pages_stores_what_it_was_given,
         a_late_write_of_pages_handed_back_stores_what_it_was_given,
+        a_read_waits_for_a_late_write_of_its_page,
+        a_page_whose_write_does_not_return_cannot_be_read,
         a_sync_that_never_returns_is_an_error,
         more_hangs_than_workers_stop_nobody,
+        workers_that_come_back_after_their_pager_ended_are_let_go,
     }
     actor::{
         a_pager_that_panics_in_a_poll_is_made_anew,

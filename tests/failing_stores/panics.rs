@@ -1,6 +1,8 @@
 //! Panics in the user's code, and workers that die of them.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use actor_pager::backend::{Backend, BackendError, CallKind, Fault, ReadRun, WriteError, WriteRun};
 use actor_pager::error::{CopyError, SyncError};
@@ -144,6 +146,60 @@ pub(crate) fn a_worker_that_dies_is_replaced_however_often(machine: &Machine) {
     failed(pager.sync_blocking(Wait::Yes));
     assert_eq!(failed(pager.sync_blocking(Wait::Yes)), []);
     assert_eq!(pager.backend().stored.load(SeqCst), 1);
+}
+
+/// Kills the worker that tells it to drop weak references, when the test says so.
+struct DiesLate {
+    begun: Sender<()>,
+    die: Mutex<Receiver<()>>,
+}
+
+impl Backend for DiesLate {
+    fn extent(&self) -> u64 {
+        PAGE
+    }
+
+    fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError> {
+        run.buffer().fill(0);
+        Ok(())
+    }
+
+    fn write_pages(&self, _: &WriteRun<'_>) -> Result<(), WriteError> {
+        Ok(())
+    }
+
+    fn drop_weak(&self) {
+        self.begun.send(()).unwrap();
+        self.die.lock().unwrap().recv().unwrap();
+        std::panic::panic_any(Bomb);
+    }
+}
+
+pub(crate) fn a_worker_that_dies_after_its_pager_ended_is_replaced(machine: &Machine) {
+    let bucket = machine.bucket();
+    let (other, _control) = pager(&bucket, policy());
+    // As often as there are workers.
+    for round in 0..2 {
+        let mut events = bucket.events();
+        let (begun, begins) = channel();
+        let (kill, die) = channel();
+        let die = Mutex::new(die);
+        let dying = bucket
+            .create_pager(DiesLate { begun, die }, options(policy()))
+            .unwrap();
+        let weak = dying.downgrade();
+        drop(dying);
+        begins.recv().unwrap();
+        drop(weak);
+        wait_for(&mut events, |kind| *kind == EventKind::Ended);
+        kill.send(()).unwrap();
+        assert_eq!(load(&other, round), all(round as u8 + 1));
+    }
+    // Without workers nobody would ever come to it.
+    let (told, tells) = channel();
+    let reader = std::thread::spawn(move || told.send(load(&other, 60)));
+    assert_eq!(tells.recv_timeout(LONG).expect("there is a worker"), all(61));
+    reader.join().unwrap().unwrap();
 }
 
 pub(crate) fn an_extent_that_panics_does_not_stop_a_shutdown(machine: &Machine) {

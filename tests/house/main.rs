@@ -144,3 +144,8 @@ fn nothing_outside_tests_panics_on_purpose() {
 fn the_documents_name_tests_that_exist() {
     assert_none(&words::missing_tests());
 }
+
+#[test]
+fn the_documents_name_every_public_error() {
+    assert_none(&words::missing_errors(&source::all(&["src"])));
+}

@@ -341,6 +341,7 @@ impl Server {
                 let log = format!("return {offset} {} {dirty} {kernel_copy}", data.len());
                 self.store.lock().unwrap().log.push(log);
                 match dirty {
+                    true if matches!(data, PageData::Owned(_)) => self.keep(offset, data.bytes()),
                     true if self.store.lock().unwrap().hold_returns => self.held.push(data),
                     true => self.write_out(data),
                     false => {
@@ -441,17 +442,19 @@ impl Server {
         }
     }
 
-    fn write_out(&mut self, data: PageData) {
-        let range = self.range_of(&data);
-        self.kernel.write_begins(&data, range);
-        let from = range.offset(self.size) as usize;
-        let bytes = data.bytes();
+    fn keep(&self, offset: u64, bytes: &[u8]) {
+        let from = offset as usize;
         let mut store = self.store.lock().unwrap();
         let end = store.bytes.len().min(from + bytes.len());
         if from < end {
             store.bytes[from..end].copy_from_slice(&bytes[..end - from]);
         }
-        drop(store);
+    }
+
+    fn write_out(&mut self, data: PageData) {
+        let range = self.range_of(&data);
+        self.kernel.write_begins(&data, range);
+        self.keep(range.offset(self.size), data.bytes());
         self.kernel.write_ended(&data, range);
         self.kernel.release(&data, range);
     }

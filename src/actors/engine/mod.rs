@@ -6,6 +6,7 @@
 
 mod anew;
 mod copy;
+mod doubts;
 mod held;
 mod hold;
 mod intake;
@@ -33,6 +34,7 @@ use crate::object::{
 };
 use crate::plan::Plan;
 use copy::Copies;
+use doubts::Doubts;
 use hold::Holds;
 use map_copy::CopiesInMaking;
 use upcall::{begins_work, init_port};
@@ -133,6 +135,7 @@ pub struct Engine {
     awaits_init: bool,
     panics: VecDeque<String>,
     inline_reads: bool,
+    doubts: Doubts,
     closed: bool,
 }
 
@@ -173,6 +176,7 @@ impl Engine {
             awaits_init: false,
             panics: VecDeque::new(),
             inline_reads: true,
+            doubts: Doubts::default(),
             closed: false,
         }
     }
@@ -396,9 +400,5 @@ impl Engine {
             }
             self.effects = effects;
         }
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.outputs.push_back(Output::Refused(refusal));
     }
 }

@@ -7,7 +7,8 @@ use super::{Engine, HeldRun, Job, Outcome, Output, PageMemory, UnsavedPages, pan
 use crate::backend::{PageBuffer, PageOutcome, ReadRun};
 use crate::mach::{Call, KernelError};
 use crate::object::{
-    Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, RequestToken,
+    Answer, DataId, Effect, Event, OpId, PageError, PageFate, PageRange, PortName, Prot, Refusal,
+    RequestToken,
 };
 
 /// How many idle read buffers an engine keeps.
@@ -147,7 +148,27 @@ impl Engine {
         shared.map_or(Passing::Copied, |shared| Passing::Shared(Lent(shared)))
     }
 
+    /// Pages that a late write may still change are read when it has returned, and only they wait for it.
     fn read(&mut self, op: OpId, range: PageRange, access: Prot) {
+        let mut rest = range;
+        while !rest.is_empty() {
+            let (part, doubtful) = self.doubts.first_part(rest);
+            rest = PageRange::new(part.end(), rest.end());
+            if doubtful {
+                let buffer = self.take_buffer(part.bytes(self.page_size) as usize);
+                self.submit(Job::Read {
+                    op,
+                    range: part,
+                    access,
+                    buffer,
+                });
+            } else {
+                self.read_part(op, part, access);
+            }
+        }
+    }
+
+    fn read_part(&mut self, op: OpId, range: PageRange, access: Prot) {
         let mut buffer = self.take_buffer(range.bytes(self.page_size) as usize);
         let mut outcomes = std::mem::take(&mut self.outcomes);
         match self.read_in_passing(range, &mut buffer, &mut outcomes) {
@@ -219,6 +240,10 @@ impl Engine {
             }
         }
         unsaved
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.outputs.push_back(Output::Refused(refusal));
     }
 
     pub(super) fn submit(&mut self, job: Job) {

@@ -23,12 +23,12 @@ impl PagerWork {
         let exhausted = self.parts.pool.is_exhausted();
         for overdue in self.flight.overdue(now, &self.parts.policy, exhausted) {
             self.tell(EventKind::Overdue { range: overdue.range });
-            if overdue.occupies_worker {
-                self.parts.supervisor.do_send(Report::WorkerStuck);
+            if let Some(ticket) = overdue.stuck {
+                self.parts.pool.stand_in(&ticket);
             }
             self.report_failure();
             if let Some(pages) = overdue.pins {
-                self.parts.engine.kernel().pin(pages);
+                self.parts.engine.doubt(pages);
             }
             self.go_on(overdue.instead);
         }
@@ -50,13 +50,8 @@ impl PagerWork {
     }
 
     pub(super) fn worker_died(&mut self, id: JobId) {
-        let Lost {
-            instead,
-            stood_in,
-            pinned,
-        } = self.flight.lost(id, &self.parts.policy);
+        let Lost { instead, pinned } = self.flight.lost(id, &self.parts.policy);
         self.unpin(pinned);
-        self.parts.supervisor.do_send(Report::WorkerDied { stood_in });
         self.tell(EventKind::WorkerDied);
         if let Some(instead) = instead {
             self.report_failure();
@@ -69,21 +64,18 @@ impl PagerWork {
     /// A call that was given up has ended: it reads nothing any more.
     fn unpin(&mut self, pages: Option<PageRange>) {
         if let Some(pages) = pages {
-            self.parts.engine.kernel().unpin(pages);
+            self.parts.engine.believe(pages);
         }
     }
 
     pub(super) fn landed_late(&mut self, stuck: Stuck) {
         self.unpin(stuck.pins());
-        if stuck.stood_in {
-            self.parts.supervisor.do_send(Report::WorkerBack);
-        }
         self.tell(EventKind::LateResult { range: stuck.range });
         self.launch_unblocked();
         self.retry_now();
     }
 
-    /// Begins the writes that waited for one that has landed.
+    /// Begins what waited for a write that has landed.
     fn launch_unblocked(&mut self) {
         for (job, attempts) in self.flight.unblocked() {
             self.launch(job, attempts);
@@ -145,7 +137,7 @@ impl PagerWork {
             Condition::Well | Condition::Quarantined => {}
         }
         for pages in self.flight.forget() {
-            self.parts.engine.kernel().pin(pages);
+            self.parts.engine.doubt(pages);
         }
         self.restarting = None;
         self.choose_reads();

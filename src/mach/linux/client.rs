@@ -29,7 +29,8 @@ impl LinuxObject {
     fn view(&self, range: PageRange, prot: Prot) -> Result<ClientView, KernelError> {
         let length = usize::try_from(range.bytes(self.size));
         let length = length.map_err(|_| KernelError::BadArgument { call: "map" })?;
-        let inherit = self.host.forks_are_followed() && !self.writes_unseen();
+        // Memory that outlives its pager cannot be taken from children when the pager goes.
+        let inherit = self.host.forks_are_followed() && !self.writes_unseen() && !self.memory.is_shared();
         let offset = range.offset(self.size);
         ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }
@@ -40,6 +41,8 @@ impl LinuxObject {
             self.want(page, Wait::of_touch(write));
         } else if write && bits & WRITE_LOCKED != 0 {
             self.want_unlock(page, Wait::of_touch(write));
+        } else if write && bits & WRITING == 0 && !self.preserve(page) {
+            self.want_memory(page, Wait::of_touch(write));
         } else if !write || bits & WRITING == 0 {
             return Touch::Ready;
         }
@@ -164,10 +167,11 @@ impl Client for LinuxObject {
         if !range.iter().all(writable) {
             return Err(KernelError::BadArgument { call: "copy_in" });
         }
-        for page in range.iter() {
-            self.preserve(page);
-            self.table.set(page, DIRTY);
+        // Whoever touched the pages before found that there was memory for this.
+        if !range.iter().all(|page| self.preserve(page)) {
+            return Err(failed("pwrite")(io::ErrorKind::OutOfMemory.into()));
         }
+        range.iter().for_each(|page| self.table.set(page, DIRTY));
         self.memory.write(offset, from).map_err(failed("pwrite"))
     }
 

@@ -35,16 +35,31 @@ impl LinuxObject {
         self.copies.iter().any(PrivateCopy::needs_object)
     }
 
-    /// A resident page is about to change or to go: the copies take it first.
-    pub(super) fn preserve(&mut self, page: PageIndex) {
+    /// True if copies wait for memory.
+    pub(super) fn copies_are_short(&self) -> bool {
+        self.copies.iter().any(PrivateCopy::is_short)
+    }
+
+    /// A resident page is about to change or to go: the copies take it first. False if there is no memory
+    /// for that now.
+    pub(super) fn preserve(&mut self, page: PageIndex) -> bool {
+        let mut taken = true;
         for copy in &mut self.copies {
-            copy.take(&self.memory, page);
+            taken &= copy.take(&self.memory, page);
         }
+        taken
     }
 
     /// Forces the pending copies of the resident pages of a range.
     pub(super) fn force_copies(&mut self, range: PageRange) {
         self.preserve_where(range, |bits| bits & RESIDENT != 0);
+    }
+
+    /// A page that is to be evicted: the copies take it first if the store has it not. False if it must stay
+    /// because there is no memory for that.
+    pub(super) fn preserve_victim(&mut self, page: PageIndex) -> bool {
+        let unsaved = self.table.get(page) & (DIRTY | PRECIOUS) != 0;
+        !unsaved || self.preserve(page)
     }
 
     /// A run of resident pages goes back to the pager: the copies take what the store has not.
@@ -60,8 +75,11 @@ impl LinuxObject {
                 .first_run(rest, LONGEST_RUN, |bits| which(bits).then_some(()))
             {
                 rest = PageRange::new(run.end(), rest.end());
-                run.iter().for_each(|page| copy.take(&self.memory, page));
+                run.iter().for_each(|page| copy.take_now(&self.memory, page));
             }
+        }
+        if self.copies_are_short() {
+            self.run_short();
         }
     }
 
@@ -106,6 +124,7 @@ impl LinuxObject {
             if copy.at_once {
                 self.take_resident(copy);
             }
+            self.serve_short(copy);
         }
         self.scratch.copied = pages;
         self.copies = copies;
@@ -116,9 +135,55 @@ impl LinuxObject {
 
     fn serve_copy(&mut self, copy: &mut PrivateCopy, page: PageIndex) {
         match self.want_for_copy(page) {
-            Touch::Ready => copy.take(&self.memory, page),
+            Touch::Ready => {
+                if let Touch::Failed { .. } = self.take_for(copy, page) {
+                    copy.fail(page);
+                }
+            }
             Touch::Pending => {}
             Touch::Failed { .. } => copy.fail(page),
+        }
+    }
+
+    /// A copy takes a resident page as soon as there is memory for it; whoever has waited too long for that
+    /// gets an error.
+    fn take_for(&mut self, copy: &mut PrivateCopy, page: PageIndex) -> Touch {
+        if !copy.shares(page) {
+            return Touch::Ready;
+        }
+        if !self.shortage.may_try() {
+            copy.wait_for_memory(page);
+        } else if copy.take(&self.memory, page) {
+            self.shortage.page_came();
+            return Touch::Ready;
+        } else {
+            self.run_short();
+        }
+        match copy.gives_up(page, self.shortage.patience()) {
+            true => Touch::Failed {
+                page,
+                error: PageError::Io,
+            },
+            false => Touch::Pending,
+        }
+    }
+
+    /// Gives a copy what there was no memory for before.
+    fn serve_short(&mut self, copy: &mut PrivateCopy) {
+        if !copy.is_short() {
+            return;
+        }
+        let mut pages = Vec::new();
+        copy.short_of(&mut pages);
+        for page in pages {
+            if !self.table.has(page, RESIDENT) {
+                copy.forget_short(page);
+            } else if let Touch::Failed { .. } = self.take_for(copy, page) {
+                copy.fail(page);
+            }
+        }
+        if self.shortage.may_try() && !copy.put_back() {
+            self.run_short();
         }
     }
 
@@ -136,11 +201,11 @@ impl LinuxObject {
     }
 
     /// The pages that a copy made at once was waiting for.
-    fn take_resident(&self, copy: &mut PrivateCopy) {
+    fn take_resident(&mut self, copy: &mut PrivateCopy) {
         let window = copy.next_shared(TURN);
         for page in window.iter() {
-            if self.table.has(page, RESIDENT) {
-                copy.take(&self.memory, page);
+            if self.table.has(page, RESIDENT) && !copy.take(&self.memory, page) {
+                return self.run_short();
             }
         }
     }
@@ -194,8 +259,11 @@ impl LinuxObject {
                 Part::Shared if answer == Touch::Pending && self.errors.contains_key(&page) => return answer,
                 Part::Shared => self.want_for_copy(page),
             };
+            let touch = match touch {
+                Touch::Ready if own => self.take_for(copy, page),
+                touch @ (Touch::Ready | Touch::Pending | Touch::Failed { .. }) => touch,
+            };
             match touch {
-                Touch::Ready if own => copy.take(&self.memory, page),
                 Touch::Ready => {}
                 Touch::Pending => answer = Touch::Pending,
                 Touch::Failed { .. } if answer == Touch::Pending => return answer,
@@ -305,11 +373,8 @@ impl CopyClient for LinuxObject {
 
     fn store(&mut self, copy: &RawMapping, offset: u64, from: &[u8]) -> Result<(), KernelError> {
         let bad = || KernelError::BadArgument { call: "store" };
-        let copy = self
-            .copies
-            .iter()
-            .find(|known| known.id == copy.id)
-            .ok_or_else(bad)?;
+        let known = self.copies.iter_mut().find(|known| known.id == copy.id);
+        let copy = known.ok_or_else(bad)?;
         let range = self
             .size
             .pages_around(offset, from.len() as u64)
@@ -317,6 +382,14 @@ impl CopyClient for LinuxObject {
         if !range.iter().all(|page| copy.part(page) == Part::Taken) {
             return Err(bad());
         }
-        copy.write(offset, from).map_err(failed("pwrite"))
+        let (mut offset, mut rest) = (offset, from);
+        while !rest.is_empty() {
+            let room = (self.size.page_of(offset).next().offset(self.size) - offset) as usize;
+            let (piece, after) = rest.split_at(room.min(rest.len()));
+            copy.write(offset, piece).map_err(failed("pwrite"))?;
+            offset += piece.len() as u64;
+            rest = after;
+        }
+        Ok(())
     }
 }

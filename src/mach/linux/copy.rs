@@ -1,6 +1,8 @@
 //! One private copy: memory of its own that is filled from the object page by page.
 
-use std::collections::VecDeque;
+mod taking;
+
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::task::Context;
@@ -21,7 +23,7 @@ use crate::object::{PageIndex, PageRange, PageSize, Prot};
 
 /// The copy has this page, and needs the object's no more.
 const TAKEN: u8 = RESIDENT;
-/// There was no memory for the page when it had to be taken: it cannot be had any more.
+/// The page could not be read when it had to be taken: it cannot be had any more.
 const LOST: u8 = 1 << 7;
 
 /// What a copy has of a page.
@@ -52,7 +54,7 @@ struct Marker {
 /// A private copy of pages of an object.
 ///
 /// Its mapping is registered for missing faults alone: whatever is in its memory the system maps by
-/// itself. A page is in its memory if and only if it is `TAKEN`. Pages are named by those of the object;
+/// itself. A page is in its memory if and only if it is `TAKEN`, unless it was set aside. Pages are named by those of the object;
 /// in the copy's own memory and address spaces they count from the first.
 #[derive(Debug)]
 pub(super) struct PrivateCopy {
@@ -68,6 +70,10 @@ pub(super) struct PrivateCopy {
     first_shared: PageIndex,
     sleepers: Vec<Sleeper>,
     markers: VecDeque<Marker>,
+    /// Pages for which there was no memory, and since when.
+    short: HashMap<PageIndex, Instant>,
+    /// Taken pages for which there was no memory when they could not wait for it.
+    aside: HashMap<PageIndex, Vec<u8>>,
 }
 
 impl PrivateCopy {
@@ -113,6 +119,8 @@ impl PrivateCopy {
             first_shared: range.start(),
             sleepers: Vec::new(),
             markers: VecDeque::new(),
+            short: HashMap::new(),
+            aside: HashMap::new(),
         };
         Ok((copy, mapping))
     }
@@ -154,31 +162,11 @@ impl PrivateCopy {
         offset - self.range.offset(self.size)
     }
 
-    /// Takes a page of the object, which is resident there and does not change meanwhile; nothing happens
-    /// if the copy has it already. Whoever waits for it goes on.
-    pub(super) fn take(&mut self, object: &Memory, page: PageIndex) {
-        if !self.shares(page) {
-            return;
-        }
-        let offset = page.offset(self.size);
-        let mut bytes = vec![0; self.size.bytes() as usize];
-        let taken = object
-            .read(offset, &mut bytes)
-            .and_then(|()| self.memory.write(self.local_offset(offset), &bytes));
-        match taken {
-            Ok(()) => self.pages.put(page, TAKEN),
-            Err(error) => {
-                tracing::error!(object = %self.spaces.share.name, ?page, %error, "a copy loses a page");
-                self.pages.put(page, TAKEN | LOST);
-            }
-        }
-        self.heal_page(page);
-        self.settle(page);
-    }
-
     /// Whoever waits for a page that is decided touches it again, or gets SIGBUS.
     fn settle(&mut self, page: PageIndex) {
         match self.part(page) {
+            // Its memory is still to come.
+            Part::Taken if self.aside.contains_key(&page) => {}
             Part::Taken => self.wake(page),
             Part::Lost => self.fail(page),
             Part::Shared => {}
@@ -275,22 +263,13 @@ impl PrivateCopy {
         }
     }
 
-    /// The pages that threads wait for; appended to `out`.
+    /// The pages of the object that threads wait for; appended to `out`.
     pub(super) fn wanted(&self, out: &mut Vec<PageIndex>) {
         let from = out.len();
-        out.extend(self.sleepers.iter().map(|sleeper| sleeper.page));
+        let pages = self.sleepers.iter().map(|sleeper| sleeper.page);
+        out.extend(pages.filter(|&page| self.shares(page)));
         out[from..].sort_unstable();
         out.dedup();
-    }
-
-    /// Reads bytes of a page that was taken.
-    pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.memory.read(self.local_offset(offset), into)
-    }
-
-    /// Changes bytes of pages that were taken.
-    pub(super) fn write(&self, offset: u64, from: &[u8]) -> io::Result<()> {
-        self.memory.write(self.local_offset(offset), from)
     }
 
     /// Takes the mapping down.
@@ -312,7 +291,7 @@ impl PrivateCopy {
     /// What is left of the copy when its object goes: its mappings, with the memory if that is whole.
     pub(super) fn outlive(mut self) -> (Spaces, Option<Arc<Memory>>) {
         self.spaces.refresh();
-        let whole = !self.needs_object();
+        let whole = self.put_back() && !self.needs_object();
         for watch in self.spaces.descriptors() {
             self.memory.guard(watch.clone());
         }

@@ -109,6 +109,7 @@ impl LinuxObject {
         let mut victims = std::mem::take(&mut self.scratch.victims);
         victims.clear();
         self.choose(pages as usize, &mut victims);
+        victims.retain(|&page| self.preserve_victim(page));
         victims.sort_unstable();
         self.spaces.evicted(&victims);
         let mut rest = &victims[..];

@@ -60,6 +60,8 @@ impl LinuxObject {
             self.want_unlock(fault.page, wait);
         } else if fault.write && bits & WRITING != 0 {
             self.hold(fault.page, wait);
+        } else if fault.write && !self.preserve(fault.page) {
+            self.want_memory(fault.page, wait);
         } else if self.resolve(fault.place, fault.page, fault.write, fault.protected) {
             self.share.stats.latency.record(since.elapsed());
             if !fault.protected
@@ -77,7 +79,6 @@ impl LinuxObject {
     /// Lets a waiter have a resident page. False if the page turned out not to be there.
     pub(super) fn resolve(&mut self, place: Place, page: PageIndex, write: bool, protected: bool) -> bool {
         if write {
-            self.preserve(page);
             self.table.set(page, DIRTY);
             kill_point::pass("dirtied");
         }
@@ -166,6 +167,12 @@ impl LinuxObject {
         if self.waits.join(page, wait) {
             self.waits.enqueue(page);
         }
+    }
+
+    /// Whoever wants to write to a page waits until the copies had memory for it as it was.
+    pub(super) fn want_memory(&mut self, page: PageIndex, wait: Wait) {
+        self.want(page, wait);
+        self.run_short();
     }
 
     pub(super) fn want_unlock(&mut self, page: PageIndex, wait: Wait) {
@@ -356,6 +363,9 @@ impl LinuxObject {
         }
         let locked = self.table.get(page) & (WRITE_LOCKED | WRITING) != 0;
         let write = wait.write && !locked;
+        if write && !self.preserve(page) {
+            return self.want_memory(page, wait);
+        }
         let protected = write && matches!(wait.stage, Stage::Unlocking | Stage::Held);
         let mut places = std::mem::take(&mut self.scratch.places);
         match wait.place {

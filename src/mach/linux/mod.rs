@@ -46,6 +46,7 @@
 mod attachment;
 mod budget;
 mod calls;
+mod cgroup;
 mod clean;
 mod client;
 mod copies;
@@ -84,6 +85,7 @@ mod view;
 mod waits;
 
 pub use attachment::{Attachment, address_space_ended, is_userfaultfd};
+pub use cgroup::control_group_share;
 pub use host::{DirtyTracking, LinuxHost, LinuxOptions};
 pub use inherit::{Lasting, RemoteClient, RemoteClients};
 pub use limits::lift_limits;

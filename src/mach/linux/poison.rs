@@ -16,6 +16,7 @@ use super::page_table::flag::{DIRTY, LENT, MARKED, PRECIOUS, RESIDENT};
 use super::space::Place;
 use super::uffd::Stop;
 use super::waits::{PageMap, Wait};
+use crate::mach::message::{PageData, Upcall};
 use crate::object::{PageError, PageIndex, PageRange};
 
 /// How long a marker stays: long enough for the waiting threads to run into it.
@@ -169,13 +170,35 @@ impl LinuxObject {
         let (offset, length) = (page.offset(self.size), self.size.bytes());
         let mut bytes = vec![0; length as usize];
         let memory = &self.memory;
-        let remade = memory
+        let freed = memory
             .read(offset, &mut bytes)
-            .and_then(|()| memory.punch(offset, length))
-            .and_then(|()| memory.write(offset, &bytes));
-        if let Err(error) = remade {
-            tracing::error!(object = %self.share.name, ?page, %error, "cannot unmap a page");
+            .and_then(|()| memory.punch(offset, length));
+        if let Err(error) = freed {
+            // It is still there, and whoever is refused asks again.
+            return tracing::error!(object = %self.share.name, ?page, %error, "cannot unmap a page");
         }
+        if let Err(error) = memory.write(offset, &bytes) {
+            tracing::debug!(object = %self.share.name, ?page, %error, "a page goes for want of memory");
+            self.evict_bytes(page, bytes);
+        }
+    }
+
+    /// A page whose memory is gone already is evicted: what it held travels with the message.
+    fn evict_bytes(&mut self, page: PageIndex, bytes: Vec<u8>) {
+        let dirty = self.table.has(page, DIRTY);
+        if dirty || self.table.has(page, PRECIOUS) || self.notify_on_evict {
+            let (control, offset) = (self.control, page.offset(self.size));
+            self.say(Upcall::DataReturn {
+                control,
+                offset,
+                data: PageData::Owned(bytes),
+                dirty,
+                kernel_copy: false,
+            });
+        }
+        self.drop_pages(PageRange::single(page));
+        self.fill_holes();
+        self.run_short();
     }
 
     fn drop_clean(&mut self, page: PageIndex) {

@@ -1,4 +1,8 @@
-//! Putting the mappings of this process under another userfaultfd, while clients use them.
+//! Putting the mappings of this process under another userfaultfd, or out of use, while clients use them.
+
+use std::io;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::memory::Memory;
 use super::space::{Mapping, Space};
@@ -34,6 +38,33 @@ impl Spaces {
             call: "mremap",
             source,
         })
+    }
+
+    /// Puts a file without a byte in it over every mapping of this process: whoever touches one gets SIGBUS
+    /// from now on. For memory that others go on using, and that cannot be cut to nothing.
+    pub(super) fn cover_own(&mut self) -> io::Result<()> {
+        let nothing = memfd_create("actor-pager:nothing", MemfdFlags::CLOEXEC)?;
+        let Some(own) = self.own() else { return Ok(()) };
+        let mut moves = Vec::new();
+        let mut covered = Vec::new();
+        for mapping in own.mappings() {
+            let view = &mapping.view;
+            moves.push((view.again(&nothing, 0)?, view.address()));
+            covered.push(Mapping {
+                id: mapping.id,
+                view: view.alias(),
+                offset: mapping.offset,
+                streams: mapping.streams.clone(),
+            });
+        }
+        let moved = self.carry_out(moves);
+        self.refresh();
+        if let Some(own) = self.own() {
+            // What was covered left the table; its owner still has to take it down.
+            drop(own.take_all());
+            covered.into_iter().for_each(|mapping| own.add(mapping));
+        }
+        moved
     }
 
     /// A second mapping for each that there is, elsewhere for now; gives where each is to go.
@@ -76,15 +107,13 @@ impl Spaces {
     }
 
     /// A move ends when its events were read: they are read here, while another thread makes it.
-    fn carry_out(&mut self, moves: Vec<(ClientView, usize)>) -> std::io::Result<()> {
+    fn carry_out(&mut self, moves: Vec<(ClientView, usize)>) -> io::Result<()> {
         let mover = std::thread::Builder::new()
             .name("actor-pager-mover".to_owned())
             .spawn(move || moves.into_iter().try_for_each(|(view, to)| view.move_over(to)))?;
         while !mover.is_finished() {
             self.catch_up();
         }
-        mover
-            .join()
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
+        mover.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     }
 }

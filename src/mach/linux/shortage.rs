@@ -83,6 +83,11 @@ impl Shortage {
         }
     }
 
+    /// How long whoever needs memory waits for it.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// When there is something to be done.
     pub(super) fn due(&self) -> Option<Instant> {
         let over = self.last.map(|last| last + CALM);
@@ -124,7 +129,7 @@ impl LinuxObject {
             self.give_some_up();
         }
         self.disappoint(now);
-        if self.waits.queued().is_none() {
+        if self.waits.queued().is_none() && !self.copies_are_short() {
             // Nobody needs memory any more.
             self.shortage.page_came();
         }

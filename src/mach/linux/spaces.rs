@@ -244,10 +244,7 @@ impl Spaces {
             places.clear();
             self.places(range, &mut places);
             for &place in &places {
-                // What is not mapped any more needs no protection.
-                let _ = self.run(place, range, |uffd, at| {
-                    whole(at, uffd.protect(at.address, at.length))
-                });
+                self.protect_at(place, range);
             }
             // A fork that began before the protection has a child that is not in the table yet.
             if forks::pending() {
@@ -261,10 +258,27 @@ impl Spaces {
 
     /// Write-protects `range` at one place.
     pub(super) fn protect_at(&mut self, place: Place, range: PageRange) {
+        let protect = |uffd: &Uffd, at: Stretch| whole(at, uffd.protect(at.address, at.length));
         // What is not mapped any more needs no protection.
-        let _ = self.run(place, range, |uffd, at| {
-            whole(at, uffd.protect(at.address, at.length))
-        });
+        let Err((from, Stop::NoMemory)) = self.run(place, range, protect) else {
+            return;
+        };
+        let rest = PageRange::new(self.size.page_of(from), range.end());
+        let bytes = rest.bytes(self.size);
+        let Some(mapping) = self.mapping(place) else {
+            return;
+        };
+        if mapping.view.is_own() {
+            // Unmapping takes no memory, and whoever writes there stops as well.
+            if let Some(at) = mapping.stretch(rest.offset(self.size), bytes) {
+                mapping.view.forget(at.address, at.length);
+            }
+            return;
+        }
+        for page in rest.iter() {
+            // Memory is taken only for a table of entries that is not there: nothing is mapped by it.
+            let _ = self.run(place, PageRange::single(page), protect);
+        }
     }
 
     /// True while a client moves or unmaps addresses of this process, of which an event will tell.
