@@ -128,7 +128,7 @@ fn every_thread_and_mapping_that_waits_is_told() {
 #[test]
 fn a_page_heals_in_a_child_too() {
     let _turn = count_signals();
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().inherit(true)) else {
         return;
     };
     if host.describe().contains("lose their mappings") {

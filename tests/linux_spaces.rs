@@ -16,7 +16,7 @@ fn pages(from: u64, to: u64) -> PageRange {
 }
 
 fn forking_host(options: LinuxOptions) -> Option<LinuxHost> {
-    let host = host(options)?;
+    let host = host(options.inherit(true))?;
     if host.describe().contains("lose their mappings") {
         println!("skipped: {}", host.describe());
         return None;

@@ -29,7 +29,7 @@ impl LinuxObject {
     fn view(&self, range: PageRange, prot: Prot) -> Result<ClientView, KernelError> {
         let length = usize::try_from(range.bytes(self.size));
         let length = length.map_err(|_| KernelError::BadArgument { call: "map" })?;
-        let inherit = self.host.forks_are_followed() && !self.writes_unseen();
+        let inherit = self.host.children_inherit() && !self.writes_unseen();
         let offset = range.offset(self.size);
         ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }

@@ -45,10 +45,11 @@ impl Asking {
 }
 
 impl DirtyTracking {
-    /// True if an object may begin without write faults. `forks`: children are to get its mappings.
-    pub(super) fn begins_async(self, spec: &ObjectSpec, bounded: bool, forks: bool) -> bool {
+    /// True if an object may begin without write faults. `inherit`: children are to get its
+    /// mappings.
+    pub(super) fn begins_async(self, spec: &ObjectSpec, bounded: bool, inherit: bool) -> bool {
         let wished = match self {
-            Self::Auto => !forks,
+            Self::Auto => !inherit,
             Self::Sync => false,
             Self::Async => true,
         };
