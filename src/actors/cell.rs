@@ -21,6 +21,8 @@ pub(crate) struct JobAnswer {
 
 /// How many patient results wake the actor.
 const ANSWERS_PER_WAKE: usize = 16;
+/// How many do where each comes sooner than a wake-up takes.
+const QUICK_ANSWERS_PER_WAKE: usize = 64;
 /// How many results are many.
 const BACKLOG: usize = 64;
 /// How many are many where each comes sooner than a wake-up takes.
@@ -110,21 +112,26 @@ impl PagerCell {
             inbox.answers.len()
         };
         let expected = self.expect_one_less();
-        let many = match notice {
-            Notice::Now => usize::MAX,
-            Notice::WithOthers => BACKLOG,
-            Notice::WithOthersSoon => QUICK_BACKLOG,
+        let (enough, many) = match notice {
+            Notice::Now => (1, usize::MAX),
+            Notice::WithOthers => (ANSWERS_PER_WAKE, BACKLOG),
+            Notice::WithOthersSoon => (QUICK_ANSWERS_PER_WAKE, QUICK_BACKLOG),
         };
-        if waiting >= ANSWERS_PER_WAKE || expected < many {
+        if waiting >= enough || expected < many {
             self.wake();
         }
         true
     }
 
-    /// Takes the oldest result, or else the oldest call.
-    pub(crate) fn next(&self) -> Option<Incoming> {
+    /// Takes the oldest result, or else the oldest call. Results are fetched all at once: `fetched` is where
+    /// the rest of them stand until the next time, and must live as long as this cell.
+    pub(crate) fn next(&self, fetched: &mut VecDeque<JobAnswer>) -> Option<Incoming> {
+        if let Some(answer) = fetched.pop_front() {
+            return Some(Incoming::Answer(answer));
+        }
         let mut inbox = lock(&self.inbox);
-        if let Some(answer) = inbox.answers.pop_front() {
+        std::mem::swap(&mut inbox.answers, fetched);
+        if let Some(answer) = fetched.pop_front() {
             return Some(Incoming::Answer(answer));
         }
         inbox.calls.pop_front().map(Incoming::Call)

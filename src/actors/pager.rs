@@ -81,10 +81,11 @@ impl Handler<Wake> for PagerActor {
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.cell.awake();
         for _ in 0..INCOMING_PER_TURN {
-            let Some(incoming) = self.cell.next() else {
+            let mut work = self.cell.work();
+            let Some(incoming) = self.cell.next(&mut work.fetched) else {
+                drop(work);
                 return self.after_turn(ctx);
             };
-            let mut work = self.cell.work();
             work.guarded(|work| match incoming {
                 Incoming::Call(call) => work.call(call),
                 Incoming::Answer(answer) => work.answer(answer),
