@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use actor_pager::mach::linux::LinuxOptions;
+use actor_pager::mach::linux::{DirtyTracking, LinuxOptions};
 use actor_pager::mach::{Call, KernelHost, PageSlice, RawMapping};
 use actor_pager::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;
@@ -265,7 +265,7 @@ fn a_refused_unlock_is_seen_by_the_writer_and_readers_go_on() {
 
 #[test]
 fn a_lock_that_is_set_later_holds_for_dirty_pages_too() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -93,7 +93,10 @@ pub(crate) fn run(original: &Path, args: &YourArgs, json: bool, folder: &Path) -
         None
     };
     let path = copy.as_ref().map_or(original, TempFile::path);
-    let file = File::options().read(true).write(args.write_ratio > 0.0).open(path)?;
+    let file = File::options()
+        .read(true)
+        .write(args.write_ratio > 0.0)
+        .open(path)?;
     let pages = file.metadata()?.len().div_ceil(PAGE as u64) as usize;
     let ground = Ground {
         file,
