@@ -391,7 +391,7 @@ fn a_page_that_is_being_returned_is_given_again_or_read_anew() {
 
 #[test]
 fn nobody_writes_to_a_page_while_it_is_written_out() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -367,7 +367,7 @@ fn file_at(address: usize) -> Option<u64> {
 
 #[test]
 fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().inherit(true)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -282,10 +282,11 @@ fn read(
 fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange, run: &HeldRun) -> JobReport {
     let mut room = ROOM.take().unwrap_or_else(|| PageBuffer::zeroed(ROOM_BYTES));
     let (result, panic) = caught(|| {
-        if run.is_live() && !backend.takes_moving_pages() {
+        let is_live = run.is_live();
+        if is_live && !backend.takes_moving_pages() {
             return write_live(backend, page_size, range, run, &mut room).map_err(Failure::Write);
         }
-        let bytes = match run.copy(range, page_size, &mut room) {
+        let bytes = match !is_live && run.copy(range, page_size, &mut room) {
             true => &room[..],
             false => run.bytes(range, page_size),
         };
