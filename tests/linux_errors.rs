@@ -350,7 +350,7 @@ fn offers_beyond_the_bound_come_back_or_are_dropped_but_never_exceed_it() {
 
 #[test]
 fn a_page_that_is_being_returned_is_given_again_or_read_anew() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);
