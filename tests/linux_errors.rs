@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use actor_pager::mach::linux::LinuxOptions;
+use actor_pager::mach::linux::{DirtyTracking, LinuxOptions};
 use actor_pager::mach::{Call, KernelHost, PageSlice, RawMapping};
 use actor_pager::object::{CopyStrategy, PageError, PageIndex, PageRange, PageSize, Prot, ShouldReturn};
 use linux_support::*;
@@ -128,7 +128,7 @@ fn every_thread_and_mapping_that_waits_is_told() {
 #[test]
 fn a_page_heals_in_a_child_too() {
     let _turn = count_signals();
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().inherit(true)) else {
         return;
     };
     if host.describe().contains("lose their mappings") {
@@ -265,7 +265,7 @@ fn a_refused_unlock_is_seen_by_the_writer_and_readers_go_on() {
 
 #[test]
 fn a_lock_that_is_set_later_holds_for_dirty_pages_too() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);
@@ -350,7 +350,7 @@ fn offers_beyond_the_bound_come_back_or_are_dropped_but_never_exceed_it() {
 
 #[test]
 fn a_page_that_is_being_returned_is_given_again_or_read_anew() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);
@@ -391,7 +391,7 @@ fn a_page_that_is_being_returned_is_given_again_or_read_anew() {
 
 #[test]
 fn nobody_writes_to_a_page_while_it_is_written_out() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().dirty_tracking(DirtyTracking::Sync)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -16,7 +16,7 @@ fn pages(from: u64, to: u64) -> PageRange {
 }
 
 fn forking_host(options: LinuxOptions) -> Option<LinuxHost> {
-    let host = host(options)?;
+    let host = host(options.inherit(true))?;
     if host.describe().contains("lose their mappings") {
         println!("skipped: {}", host.describe());
         return None;
@@ -367,7 +367,7 @@ fn file_at(address: usize) -> Option<u64> {
 
 #[test]
 fn after_the_pager_is_gone_there_is_sigbus_and_never_zeros() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().inherit(true)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -5,11 +5,15 @@
 mod linux_support;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
+use actor_pager::backend::{Backend, BackendError, ReadRun, WriteError, WriteRun};
 use actor_pager::mach::KernelHost;
 use actor_pager::mach::linux::{DirtyTracking, LinuxHost, LinuxOptions};
 use actor_pager::mach::stream::Advice;
 use actor_pager::object::{PageIndex, PageRange, Prot, ShouldReturn};
+use actor_pager::{Bucket, PagerOptions, Protection, Wait};
 use linux_support::*;
 
 fn asynchronous() -> Option<LinuxHost> {
@@ -243,4 +247,73 @@ fn a_page_that_comes_locked_is_kept_locked() {
     assert_eq!(host.stats().faults_protected, 1, "writing is asked for");
     pager.sync();
     assert_eq!((stored(&pager, PAGE), stored(&pager, 2 * PAGE)), (0x11, 0x22));
+}
+
+/// A store that looks at its pages twice, and lets a client write to them in between.
+struct LooksTwice {
+    bytes: Mutex<Vec<u8>>,
+    begun: mpsc::Sender<()>,
+    written: Mutex<mpsc::Receiver<()>>,
+    same: AtomicBool,
+}
+
+impl Backend for LooksTwice {
+    fn extent(&self) -> u64 {
+        4 * PAGE as u64
+    }
+
+    fn read_pages(&self, run: &mut ReadRun<'_>) -> Result<(), BackendError> {
+        run.buffer();
+        Ok(())
+    }
+
+    fn write_pages(&self, run: &WriteRun<'_>) -> Result<(), WriteError> {
+        let first = run.bytes().to_vec();
+        if self.begun.send(()).is_ok() {
+            // Where the writer is stopped by a fault it comes only after this.
+            let _ = self.written.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        }
+        self.same.fetch_and(first == run.bytes(), Relaxed);
+        let at = run.offset() as usize;
+        self.bytes.lock().unwrap()[at..at + first.len()].copy_from_slice(&first);
+        Ok(())
+    }
+}
+
+#[test]
+fn pages_hold_still_while_they_are_written_and_what_comes_meanwhile_is_written_later() {
+    let Some(host) = asynchronous() else { return };
+    let (begun, begins) = mpsc::channel();
+    let (wrote, written) = mpsc::channel();
+    let store = LooksTwice {
+        bytes: Mutex::new(vec![0; 4 * PAGE]),
+        begun,
+        written: Mutex::new(written),
+        same: AtomicBool::new(true),
+    };
+    let bucket = Bucket::builder().kernel(Arc::new(host)).start().unwrap();
+    let pager = bucket.create_pager(store, PagerOptions::default()).unwrap();
+    let mapping = pager.map_all_blocking(Protection::ReadWrite).unwrap();
+    let address = mapping.as_mut_ptr() as usize;
+    let write = move |byte: u8| {
+        // SAFETY: within the mapping, which outlives the threads; bytes are written one at a time.
+        unsafe { (address as *mut u8).add(PAGE + 5).write_volatile(byte) }
+    };
+    write(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            begins.recv().unwrap();
+            write(2);
+            wrote.send(()).unwrap();
+        });
+        pager.sync_blocking(Wait::Yes).unwrap();
+    });
+    let byte = || pager.backend().bytes.lock().unwrap()[PAGE + 5];
+    assert!(
+        pager.backend().same.load(Relaxed),
+        "the page changed under the store"
+    );
+    assert_eq!(byte(), 1);
+    pager.sync_blocking(Wait::Yes).unwrap();
+    assert_eq!(byte(), 2);
 }

@@ -21,6 +21,8 @@ pub(crate) struct JobAnswer {
 
 /// How many patient results wake the actor.
 const ANSWERS_PER_WAKE: usize = 16;
+/// How many do where each comes sooner than a wake-up takes.
+const QUICK_ANSWERS_PER_WAKE: usize = 64;
 /// How many results are many.
 const BACKLOG: usize = 64;
 /// How many are many where each comes sooner than a wake-up takes.
@@ -37,31 +39,66 @@ pub(crate) enum Notice {
     WithOthersSoon,
 }
 
-impl Notice {
-    /// How many others must be on their way for the actor not to be woken.
-    fn enough(self) -> usize {
-        match self {
-            Self::Now => usize::MAX,
-            Self::WithOthers => BACKLOG,
-            Self::WithOthersSoon => QUICK_BACKLOG,
+/// What results wait for before they wake the actor.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// So many of them are enough.
+    together: usize,
+    /// So many others must be on their way.
+    others: usize,
+}
+
+impl Patience {
+    /// Of no results.
+    const ENDLESS: Self = Self {
+        together: usize::MAX,
+        others: 0,
+    };
+
+    /// Of results of both kinds.
+    fn with(self, other: Self) -> Self {
+        Self {
+            together: self.together.min(other.together),
+            others: self.others.max(other.others),
         }
     }
 }
 
-#[derive(Default)]
+impl Notice {
+    fn patience(self) -> Patience {
+        let (together, others) = match self {
+            Self::Now => (1, usize::MAX),
+            Self::WithOthers => (ANSWERS_PER_WAKE, BACKLOG),
+            Self::WithOthersSoon => (QUICK_ANSWERS_PER_WAKE, QUICK_BACKLOG),
+        };
+        Patience { together, others }
+    }
+}
+
 struct Inbox {
     calls: VecDeque<UserCall>,
     answers: VecDeque<JobAnswer>,
-    /// How many others must be on their way for these results to wait for them.
-    enough: usize,
+    patience: Patience,
     closed: bool,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            calls: VecDeque::new(),
+            answers: VecDeque::new(),
+            patience: Patience::ENDLESS,
+            closed: false,
+        }
+    }
 }
 
 impl Inbox {
     /// True if the actor must take the results now, with so many jobs under way.
     fn is_due(&self, flying: usize) -> bool {
         let waiting = self.answers.len();
-        waiting >= ANSWERS_PER_WAKE || waiting > 0 && flying.saturating_sub(waiting) < self.enough
+        let others = flying.saturating_sub(waiting);
+        waiting > 0 && (waiting >= self.patience.together || others < self.patience.others)
     }
 }
 
@@ -130,7 +167,7 @@ impl PagerCell {
         if inbox.closed {
             return;
         }
-        inbox.enough = inbox.enough.max(notice.enough());
+        inbox.patience = inbox.patience.with(notice.patience());
         inbox.answers.push_back(answer);
         let due = inbox.is_due(self.flying.load(Ordering::Relaxed));
         drop(inbox);
@@ -139,13 +176,18 @@ impl PagerCell {
         }
     }
 
-    /// Takes the oldest result, or else the oldest call.
-    pub(crate) fn next(&self) -> Option<Incoming> {
-        let mut inbox = lock(&self.inbox);
-        if let Some(answer) = inbox.answers.pop_front() {
+    /// Takes the oldest result, or else the oldest call. Results are fetched all at once: `fetched` is where
+    /// the rest of them stand until the next time, and must live as long as this cell.
+    pub(crate) fn next(&self, fetched: &mut VecDeque<JobAnswer>) -> Option<Incoming> {
+        if let Some(answer) = fetched.pop_front() {
             return Some(Incoming::Answer(answer));
         }
-        inbox.enough = 0;
+        let mut inbox = lock(&self.inbox);
+        std::mem::swap(&mut inbox.answers, fetched);
+        inbox.patience = Patience::ENDLESS;
+        if let Some(answer) = fetched.pop_front() {
+            return Some(Incoming::Answer(answer));
+        }
         inbox.calls.pop_front().map(Incoming::Call)
     }
 

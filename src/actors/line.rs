@@ -89,6 +89,19 @@ impl<T> Line<T> {
         Ok(())
     }
 
+    /// Adds jobs that are not urgent, in order; leaves them where the line is closed.
+    pub(crate) fn add_all(&self, jobs: &mut Vec<T>) {
+        let mut state = self.lock();
+        if state.closed || jobs.is_empty() {
+            return;
+        }
+        state.waiting.extend(jobs.drain(..).map(|job| (job, false)));
+        // Whoever comes calls the next.
+        if state.is_slow() || state.is_unattended() {
+            self.call_one(state);
+        }
+    }
+
     /// The first job of a worker; `None` when it is to go.
     pub(crate) fn first(&self) -> Option<Taken<T>> {
         self.wait(self.lock())

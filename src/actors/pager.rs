@@ -43,10 +43,10 @@ impl PagerActor {
     /// Takes in what waits in the inbox; comes back for the rest if there is much.
     fn take_in(&mut self, ctx: &mut Context<Self>) {
         for _ in 0..INCOMING_PER_TURN {
-            let Some(incoming) = self.cell.next() else {
+            let mut work = self.cell.work();
+            let Some(incoming) = self.cell.next(&mut work.fetched) else {
                 return;
             };
-            let mut work = self.cell.work();
             work.guarded(|work| match incoming {
                 Incoming::Call(call) => work.call(call),
                 Incoming::Answer(answer) => work.answer(answer),

@@ -88,7 +88,7 @@ impl Work {
         }
     }
 
-    fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         matches!(self.job, Some(Job::Write { .. }))
     }
 
@@ -144,6 +144,16 @@ impl BackendPool {
         if let Err(refused) = self.line.add(work, urgent) {
             refused.refuse();
         }
+    }
+
+    /// Adds writes to the queue, in order.
+    pub(crate) fn submit_all(&self, writes: &mut Vec<Work>) {
+        if writes.is_empty() {
+            return;
+        }
+        self.line.add_all(writes);
+        // What is left is refused.
+        writes.drain(..).for_each(Work::refuse);
     }
 
     /// Lets the workers go when the queue is empty.

@@ -117,6 +117,10 @@ pub(crate) struct PagerWork {
     /// Mappings whose users wait until the object is ready.
     mapped: Vec<(Reply<Mapped>, Mapped)>,
     flight: Flight,
+    /// Results that came and that nobody has looked at yet.
+    pub(crate) fetched: VecDeque<JobAnswer>,
+    /// Writes that are about to begin, together.
+    departing: Vec<Work>,
     /// Results that the engine has not taken in yet.
     results: VecDeque<JobDone>,
     references: References,
@@ -145,6 +149,8 @@ impl PagerWork {
             kept: VecDeque::new(),
             mapped: Vec::new(),
             flight: Flight::default(),
+            fetched: VecDeque::new(),
+            departing: Vec::new(),
             results: VecDeque::new(),
             references: References::new(),
             condition: Condition::Well,
@@ -288,6 +294,12 @@ impl PagerWork {
                 Output::PortDestroyed | Output::Terminated | Output::NoSenders => {}
             }
         }
+        self.depart();
+    }
+
+    /// Sends the writes to the pool that were gathered.
+    fn depart(&mut self) {
+        self.parts.pool.submit_all(&mut self.departing);
     }
 
     /// Sends a job to the pool, or answers it here where the store must not be touched.
@@ -301,13 +313,20 @@ impl PagerWork {
             return waiting.push((job, attempts));
         }
         match self.flight.launch(job, attempts, Instant::now()) {
-            Departure::Begins(launched) => self.parts.pool.submit(Work::new(
-                launched,
-                self.parts.backend.clone(),
-                self.parts.page_size,
-                self.cell.clone(),
-                self.parts.pool.clone(),
-            )),
+            Departure::Begins(launched) => {
+                let work = Work::new(
+                    launched,
+                    self.parts.backend.clone(),
+                    self.parts.page_size,
+                    self.cell.clone(),
+                    self.parts.pool.clone(),
+                );
+                if work.is_write() {
+                    self.departing.push(work);
+                } else {
+                    self.parts.pool.submit(work);
+                }
+            }
             Departure::Refused(done) => self.take_in(done),
             Departure::Waits => {}
         }

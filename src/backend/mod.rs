@@ -4,6 +4,8 @@ mod buffer;
 mod factory;
 mod faulty;
 mod file;
+#[cfg(feature = "http")]
+mod http;
 mod memory;
 mod run;
 mod shared;
@@ -12,6 +14,8 @@ pub use buffer::{BUFFER_ALIGNMENT, BufferPool, PageBuffer};
 pub use factory::FactoryBackend;
 pub use faulty::{CallKind, Fault, FaultControl, FaultCounts, FaultRates, FaultyBackend, Point};
 pub use file::{FileBackend, FileOptions, OpenError};
+#[cfg(feature = "http")]
+pub use http::{HttpBackend, HttpError};
 pub use memory::MemoryBackend;
 pub(crate) use run::SharedBytes;
 pub use run::{BackendError, PageOutcome, ReadRun, WriteError, WriteRun};
@@ -47,6 +51,13 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// An error says how many pages from the first on were written all the same.
     fn write_pages(&self, run: &WriteRun<'_>) -> Result<(), WriteError>;
+
+    /// True if the pages of a write may change while it runs: the store hands their bytes on and looks at none
+    /// of them. That spares a copy of pages that clients go on writing to; what they change meanwhile is
+    /// written once more later. Otherwise pages hold still, as the default says.
+    fn takes_moving_pages(&self) -> bool {
+        false
+    }
 
     /// Lets pages be written to that were supplied write-locked (`pager_unlock_page`).
     ///

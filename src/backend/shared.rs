@@ -24,6 +24,10 @@ macro_rules! forward_to_pointee {
                 (**self).write_pages(run)
             }
 
+            fn takes_moving_pages(&self) -> bool {
+                (**self).takes_moving_pages()
+            }
+
             fn unlock_pages(&self, range: PageRange, page_size: PageSize) -> Result<(), BackendError> {
                 (**self).unlock_pages(range, page_size)
             }

@@ -83,9 +83,9 @@ pub trait Kernel: Send {
     /// is then in the state it was in before.
     fn call(&mut self, call: Call<'_>) -> Result<(), KernelError>;
 
-    /// Takes what the kernel has to say since the last time; appends to `out`.
+    /// Takes what the kernel has to say since the last time, or the first part of it; appends to `out`.
     ///
-    /// `Pending` if there was nothing; the waker is then called when there is.
+    /// `Pending` if there was nothing. The waker is called when there is something, or more of it.
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
 
     /// Pages that were returned are about to be written to the store: hold them still.

@@ -262,4 +262,10 @@ pub trait PageMemory: Send + Sync {
     fn copy(&self, _offset: u64, _into: &mut [u8]) -> bool {
         false
     }
+
+    /// True if clients may write to the pages at any time: while they have them, the bytes are to be copied,
+    /// or handed on to the system, and not looked at.
+    fn is_live(&self) -> bool {
+        false
+    }
 }

@@ -1,5 +1,6 @@
 //! Measurements of a file of the user's.
 
+use crate::http_server::Server;
 use crate::support::{Folder, bytes, run};
 use serde_json::Value;
 
@@ -58,6 +59,20 @@ fn writes_go_to_a_copy_that_is_removed() {
 }
 
 #[test]
+fn a_url_is_paged_by_ranges_and_its_copy_is_removed() {
+    let folder = Folder::new("bench-url");
+    let server = Server::start(&bytes(600_001));
+    let (url, place) = (server.url(), folder.path().to_str().unwrap());
+    let words = ["bench", &url, "--json", "--resident", "1M", "--folder", place];
+    let Some(run) = run(&words) else {
+        return;
+    };
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    check(&run.out, &["sequential", "random", "skewed"]);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "the copy stays");
+}
+
+#[test]
 fn without_json_there_is_a_table() {
     let folder = Folder::new("bench-table");
     let file = folder.file(&bytes(50_000));
@@ -78,7 +93,13 @@ fn what_cannot_be_measured_is_said() {
     for (words, code, part) in [
         (vec!["bench", missing.to_str().unwrap()], 3, "no such file"),
         (vec!["bench", path, "--resident", "64K"], 2, "at least 1 MiB"),
-        (vec!["bench", "--pattern", "random"], 2, "<FILE>"),
+        (vec!["bench", "--pattern", "random"], 2, "<FILE|URL>"),
+        (vec!["bench", "http://127.0.0.1:1/x"], 3, "cannot be read"),
+        (
+            vec!["bench", "http://127.0.0.1:1/x", "--write-ratio", "0.5"],
+            2,
+            "--write-ratio",
+        ),
         (vec!["bench", path, "--quick"], 2, "--quick"),
         (vec!["bench", "--only", "nonsense"], 2, "nonsense"),
         (

@@ -6,5 +6,9 @@ mod demo;
 mod errors;
 #[cfg(target_os = "linux")]
 mod forbidden;
+#[cfg(target_os = "linux")]
+#[path = "../http_server/mod.rs"]
+#[allow(dead_code, reason = "other tests need more of it")]
+mod http_server;
 mod page;
 mod support;

@@ -69,15 +69,23 @@ impl HeldRun {
             .unwrap_or_default()
     }
 
-    /// Copies the bytes of `range` into `buffer` where that is cheaper than looking at them.
+    /// Copies the bytes of `range` into `buffer` where that is cheaper than looking at them, or where they
+    /// must not be looked at, and the buffer has room for them.
     pub fn copy(&self, range: PageRange, size: PageSize, buffer: &mut PageBuffer) -> bool {
         let PageMemory::Returned(PageData::Cached { memory, offset, .. }) = &*self.memory else {
             return false;
         };
         let length = range.bytes(size) as usize;
         let from = offset + (range.offset(size) - self.base.offset(size));
-        // The buffer does not grow: it is as long as the longest run that is worth copying.
         buffer.set_len(length) && memory.copy(from, buffer)
+    }
+
+    /// True if the bytes must be copied, as they may change at any time.
+    pub fn is_live(&self) -> bool {
+        match &*self.memory {
+            PageMemory::Returned(PageData::Cached { memory, .. }) => memory.is_live(),
+            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) | PageMemory::Shared(_) => false,
+        }
     }
 
     /// The contents of `range` in the form that a supply takes.

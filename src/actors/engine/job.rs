@@ -4,13 +4,16 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::HeldRun;
-use crate::backend::{Backend, BackendError, PageBuffer, PageOutcome, ReadRun, WriteRun};
+use crate::backend::{Backend, BackendError, PageBuffer, PageOutcome, ReadRun, WriteError, WriteRun};
 use crate::object::{OpId, PageError, PageRange, PageSize, Prot, RequestToken};
 
 thread_local! {
-    /// Room for a short run that is written.
+    /// Room for what is copied before it is written.
     static ROOM: Cell<Option<PageBuffer>> = const { Cell::new(None) };
 }
+
+/// Bytes that are copied at a time, unless a page is longer.
+const ROOM_BYTES: usize = 1 << 18;
 
 /// One call of a [`Backend`], to be made where blocking is allowed.
 #[derive(Debug)]
@@ -277,13 +280,19 @@ fn read(
 }
 
 fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange, run: &HeldRun) -> JobReport {
-    let mut room = ROOM.take().unwrap_or_else(|| PageBuffer::zeroed(1 << 14));
-    let bytes = match run.copy(range, page_size, &mut room) {
-        true => &room[..],
-        false => run.bytes(range, page_size),
-    };
-    let pages = WriteRun::new(range, page_size, bytes);
-    let (result, panic) = caught(|| backend.write_pages(&pages).map_err(Failure::Write));
+    let mut room = ROOM.take().unwrap_or_else(|| PageBuffer::zeroed(ROOM_BYTES));
+    let (result, panic) = caught(|| {
+        let is_live = run.is_live();
+        if is_live && !backend.takes_moving_pages() {
+            return write_live(backend, page_size, range, run, &mut room).map_err(Failure::Write);
+        }
+        let bytes = match !is_live && run.copy(range, page_size, &mut room) {
+            true => &room[..],
+            false => run.bytes(range, page_size),
+        };
+        let pages = WriteRun::new(range, page_size, bytes);
+        backend.write_pages(&pages).map_err(Failure::Write)
+    });
     ROOM.set(Some(room));
     let (written, error) = match result {
         Ok(()) => (range.len(), None),
@@ -296,6 +305,38 @@ fn write(backend: &dyn Backend, page_size: PageSize, op: OpId, range: PageRange,
         done: JobDone::PagesWritten { op, written, error },
         panic,
     }
+}
+
+/// Writes pages that go on changing: as much at a time as there is room for a copy of.
+fn write_live(
+    backend: &dyn Backend,
+    page_size: PageSize,
+    range: PageRange,
+    run: &HeldRun,
+    room: &mut PageBuffer,
+) -> Result<(), WriteError> {
+    if room.capacity() < page_size.bytes() as usize {
+        *room = PageBuffer::zeroed(page_size.bytes() as usize);
+    }
+    let most = (room.capacity() >> page_size.shift()) as u64;
+    let mut start = range.start();
+    while start < range.end() {
+        let part = PageRange::with_len(start, most).intersection(range);
+        let before = part.start().0 - range.start().0;
+        let counted = |WriteError { written, source }: WriteError| WriteError {
+            // As below: a part that failed was not written as a whole.
+            written: before + if written < part.len() { written } else { 0 },
+            source,
+        };
+        if !run.copy(part, page_size, room) {
+            return Err(counted(BackendError::from(PageError::Io).into()));
+        }
+        backend
+            .write_pages(&WriteRun::new(part, page_size, room))
+            .map_err(counted)?;
+        start = part.end();
+    }
+    Ok(())
 }
 
 /// A call whose answer is yes, or why not.
@@ -315,7 +356,7 @@ fn told(done: JobDone, call: impl FnOnce()) -> JobReport {
 
 /// A write that failed by itself, or by a panic.
 enum Failure {
-    Write(crate::backend::WriteError),
+    Write(WriteError),
     Panic,
 }
 

@@ -117,6 +117,7 @@ impl PagerWork {
     /// The pager panicked: its core cannot be trusted any more. What the kernel knows can.
     pub(super) fn stunned(&mut self, payload: Box<dyn Any + Send>) {
         self.condition = Condition::Stunned;
+        self.depart();
         let pager = self.parts.id;
         let policy = self.parts.policy;
         let text = panic_text(&*payload);

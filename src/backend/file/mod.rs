@@ -168,6 +168,11 @@ impl Backend for FileBackend {
         })
     }
 
+    /// Past the page cache they would reach the disk while they change, and checksums below would not fit.
+    fn takes_moving_pages(&self) -> bool {
+        self.direct.is_none()
+    }
+
     fn unlock_pages(&self, range: PageRange, page_size: PageSize) -> Result<(), BackendError> {
         if self.read_only {
             return Err(BackendError::Io(io::ErrorKind::ReadOnlyFilesystem.into()));

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::super::size::Size;
-use actor_pager::backend::OpenError;
+use actor_pager::backend::{HttpError, OpenError};
 use actor_pager::error::{CallError, CreateError, MapError, StartError, SyncError};
 
 /// Why a measurement could not be made.
@@ -30,6 +30,17 @@ pub(crate) enum BenchError {
     },
     #[error("the store cannot be opened")]
     Open(#[from] OpenError),
+    #[error("the URL cannot be paged")]
+    Url(#[from] HttpError),
+    #[error("{url} cannot be downloaded to {}", folder.display())]
+    Download {
+        url: String,
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("what lies behind a URL cannot be written to; leave --write-ratio out")]
+    WriteUrl,
     #[error("the bucket cannot start")]
     Start(#[from] StartError),
     #[error("the pager cannot be made")]
@@ -51,8 +62,8 @@ impl BenchError {
     /// The program's exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::NoSuchRow(_) | Self::Bound { .. } => 2,
-            Self::File { .. } | Self::Open(_) => 3,
+            Self::NoSuchRow(_) | Self::Bound { .. } | Self::WriteUrl => 2,
+            Self::File { .. } | Self::Open(_) | Self::Url(_) | Self::Download { .. } => 3,
             Self::System(_) | Self::Start(_) | Self::Create(_) | Self::Map(_) => 4,
             Self::Sync(_) | Self::Call(_) | Self::State(_) => 1,
             #[cfg(not(target_os = "linux"))]

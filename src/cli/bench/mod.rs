@@ -28,6 +28,8 @@ mod sys;
 #[cfg(target_os = "linux")]
 mod timed;
 #[cfg(target_os = "linux")]
+mod url;
+#[cfg(target_os = "linux")]
 mod yours;
 
 use std::path::PathBuf;
@@ -50,7 +52,8 @@ for each page accessed; for state_bytes they are bytes for each page touched.
 Rows: random_hot_8 random_hot_1 minor_8 random_pool_8 sequential evict_read_8 evict_write_8 sync_25 \
 first_write state_bytes
 
-With FILE, the pager under its bound is measured against a plain mapping of that file, access by access.";
+With FILE, the pager under its bound is measured against a plain mapping of that file, access by access; \
+with a URL, against a plain mapping of a copy that was downloaded before.";
 
 /// The arguments of `bench`.
 #[derive(Clone, Debug, Args)]

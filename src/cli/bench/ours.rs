@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actor_pager::backend::Backend;
-use actor_pager::error::StartError;
-use actor_pager::mach::linux::{DirtyTracking, LinuxHost, LinuxOptions};
 use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 
 use super::clients::Work;
@@ -28,17 +26,7 @@ impl<B: Backend> Paged<B> {
         if let Some(bytes) = resident_limit {
             builder = builder.resident_limit(bytes);
         }
-        Self::of(builder.start()?, backend)
-    }
-
-    /// Writes are tracked without faults: nobody is to inherit the mappings.
-    fn tracked(backend: B) -> Result<Self, BenchError> {
-        let options = LinuxOptions::default().dirty_tracking(DirtyTracking::Async);
-        let kernel = LinuxHost::new(options).map_err(StartError::from)?;
-        Self::of(Bucket::builder().kernel(Arc::new(kernel)).start()?, backend)
-    }
-
-    fn of(bucket: Bucket, backend: B) -> Result<Self, BenchError> {
+        let bucket = builder.start()?;
         let pager = bucket.create_pager(backend, PagerOptions::default())?;
         let mapping = pager.map_all_blocking(Protection::ReadWrite)?;
         Ok(Self {
@@ -82,15 +70,6 @@ impl<B: Backend> Accesses<B> {
     ) -> Result<Self, BenchError> {
         let paged = Paged::new(backend, resident_limit)?;
         Ok(Self { paged, before, work })
-    }
-
-    /// Pages that are clean before each round, and whose writes are tracked without faults.
-    pub(crate) fn tracked(backend: B, work: Arc<Work>) -> Result<Self, BenchError> {
-        Ok(Self {
-            paged: Paged::tracked(backend)?,
-            before: Before::Sync,
-            work,
-        })
     }
 
     /// Brings all pages in first.

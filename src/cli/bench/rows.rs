@@ -261,7 +261,7 @@ fn first_write(ground: &Ground) -> Result<Contest, BenchError> {
     let pages = ground.scaled(1 << 16);
     let work = Arc::new(Work::each_page_once(pages, 1, 6).writing());
     let file = ground.file()?;
-    let ours = Accesses::tracked(memory(pages), Arc::clone(&work))?;
+    let ours = Accesses::new(memory(pages), None, Before::Sync, Arc::clone(&work))?;
     Ok(Contest {
         accesses: work.accesses(),
         raw: Box::new(raw::FirstWrites::new(pages, Arc::clone(&work))?),

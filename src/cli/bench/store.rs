@@ -24,6 +24,10 @@ impl<B: Backend> Backend for Unsynced<B> {
         self.0.write_pages(run)
     }
 
+    fn takes_moving_pages(&self) -> bool {
+        self.0.takes_moving_pages()
+    }
+
     fn unlock_pages(&self, range: PageRange, page_size: PageSize) -> Result<(), BackendError> {
         self.0.unlock_pages(range, page_size)
     }

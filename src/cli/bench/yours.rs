@@ -1,10 +1,10 @@
-//! A file of the user's: the pager against a plain mapping of it.
+//! A file of the user's, or what lies behind a URL: the pager against a plain mapping of it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actor_pager::backend::FileBackend;
+use actor_pager::backend::{Backend, FileBackend, HttpBackend};
 use actor_pager::{Bucket, PagerOptions, Protection};
 use clap::Args;
 use rustix::fs::{Advice, fadvise};
@@ -17,6 +17,7 @@ use super::super::size::Size;
 use super::error::BenchError;
 use super::sys::{Map, PAGE, Target, TempFile};
 use super::timed::{Plan, Timed};
+use super::url;
 
 /// The smallest bound that can be worked under.
 const LEAST: Size = Size(1 << 20);
@@ -24,8 +25,9 @@ const LEAST: Size = Size(1 << 20);
 /// What is done to a file of the user's.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct YourArgs {
-    /// Measure the pager against mmap on this file of yours, instead of the rows
-    #[arg(value_name = "FILE", conflicts_with_all = ["quick", "only", "rounds", "save", "scale"])]
+    /// Measure the pager against mmap on this file of yours, instead of the rows; of an http URL, which the
+    /// pager reads by ranges, mmap gets a copy that is downloaded to --folder before
+    #[arg(value_name = "FILE|URL", conflicts_with_all = ["quick", "only", "rounds", "save", "scale"])]
     pub(crate) file: Option<PathBuf>,
     /// In which order to go over its pages
     #[arg(long, value_enum, default_value_t = Pattern::All, requires = "file")]
@@ -54,6 +56,8 @@ pub(crate) struct YourArgs {
 struct Ground<'a> {
     file: File,
     path: &'a Path,
+    /// Where the pager reads instead.
+    url: Option<&'a str>,
     args: &'a YourArgs,
     pages: usize,
 }
@@ -66,23 +70,38 @@ pub(crate) fn run(original: &Path, args: &YourArgs, json: bool, folder: &Path) -
             least: LEAST,
         });
     }
-    // The store says best what is wrong with a file.
-    drop(FileBackend::options().read_only(true).open(original)?);
-    let copy = if args.write_ratio > 0.0 {
+    let url = original.to_str().filter(|text| text.starts_with("http://"));
+    if url.is_some() && args.write_ratio > 0.0 {
+        return Err(BenchError::WriteUrl);
+    }
+    let copy = if let Some(url) = url {
+        let begun = Instant::now();
+        let copy = url::download(url, folder)?;
+        if !json {
+            println!("downloaded in {:.2} s", begun.elapsed().as_secs_f64());
+        }
+        Some(copy)
+    } else if args.write_ratio > 0.0 {
+        check(original)?;
         let at_fault = |source| BenchError::File {
             path: folder.to_owned(),
             source,
         };
         Some(TempFile::copy_of(original, folder).map_err(at_fault)?)
     } else {
+        check(original)?;
         None
     };
     let path = copy.as_ref().map_or(original, TempFile::path);
-    let file = File::options().read(true).write(copy.is_some()).open(path)?;
+    let file = File::options()
+        .read(true)
+        .write(args.write_ratio > 0.0)
+        .open(path)?;
     let pages = file.metadata()?.len().div_ceil(PAGE as u64) as usize;
     let ground = Ground {
         file,
         path,
+        url,
         args,
         pages,
     };
@@ -99,6 +118,12 @@ pub(crate) fn run(original: &Path, args: &YourArgs, json: bool, folder: &Path) -
             println!("{line}");
         }
     }
+    Ok(())
+}
+
+/// The store says best what is wrong with a file.
+fn check(file: &Path) -> Result<(), BenchError> {
+    drop(FileBackend::options().read_only(true).open(file)?);
     Ok(())
 }
 
@@ -147,7 +172,16 @@ impl Ground<'_> {
     }
 
     fn ours(&self, plan: &Plan) -> Result<Timed, BenchError> {
-        let store = FileBackend::options().read_only(!self.writes()).open(self.path)?;
+        match self.url {
+            Some(url) => self.paged(HttpBackend::open(url)?, plan),
+            None => self.paged(
+                FileBackend::options().read_only(!self.writes()).open(self.path)?,
+                plan,
+            ),
+        }
+    }
+
+    fn paged(&self, store: impl Backend, plan: &Plan) -> Result<Timed, BenchError> {
         let bucket = Bucket::builder().resident_limit(self.args.resident.0).start()?;
         let pager = bucket.create_pager(store, PagerOptions::default())?;
         let protection = if self.writes() {

@@ -8,6 +8,9 @@ use crate::mach::kernel::{Kernel, KernelError, KernelNews};
 use crate::mach::message::{Call, PageData, Upcall};
 use crate::object::{PageRange, PortName};
 
+/// Messages that one poll brings at most.
+const SAID_AT_A_TIME: usize = 128;
+
 impl LinuxObject {
     fn known_control(&self, control: PortName) -> Result<(), KernelError> {
         match control == self.control && control.is_valid() {
@@ -111,7 +114,12 @@ impl Kernel for LinuxObject {
         if self.out.is_empty() {
             return Poll::Pending;
         }
-        out.extend(self.out.drain(..));
+        // The store is to have something to do while the rest is heard.
+        let said = self.out.len().min(SAID_AT_A_TIME);
+        out.extend(self.out.drain(..said));
+        if !self.out.is_empty() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(())
     }
 

@@ -30,7 +30,7 @@ impl LinuxObject {
         let length = usize::try_from(range.bytes(self.size));
         let length = length.map_err(|_| KernelError::BadArgument { call: "map" })?;
         // Memory that outlives its pager cannot be taken from children when the pager goes.
-        let inherit = self.host.forks_are_followed() && !self.writes_unseen() && !self.memory.is_shared();
+        let inherit = self.host.children_inherit() && !self.writes_unseen() && !self.memory.is_shared();
         let offset = range.offset(self.size);
         ClientView::new(self.memory.file(), offset, length, prot, inherit).map_err(failed("mmap"))
     }

@@ -100,6 +100,7 @@ impl LinuxObject {
         if self.policy.is_none() && self.host.budget.is_bounded() {
             self.ensure_policy();
             self.memory.make_sparse();
+            self.memory.forget_own(0, self.memory.length());
         }
     }
 

@@ -26,8 +26,8 @@ const LONGEST_OBJECT: u64 = 1 << 45;
 /// How writes to clean pages are noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirtyTracking {
-    /// [`Async`](Self::Async) where nothing is lost by it: where forked children would not get the
-    /// mappings anyway.
+    /// [`Async`](Self::Async), unless [`LinuxOptions::inherit`] lets forked children have the mappings: their
+    /// page tables cannot be asked.
     #[default]
     Auto,
     /// By a fault for each first write.
@@ -36,9 +36,9 @@ pub enum DirtyTracking {
     /// it: where resident bytes are bounded, evictions are told, or objects are taken over it begins with
     /// `Sync`, and when a write lock appears it changes to `Sync` by itself.
     ///
-    /// Forked children do not get the mappings. What a client changed by `mprotect` is undone by the change
-    /// to `Sync`, and its mappings must not be unmapped or moved at that time other than through the
-    /// library.
+    /// Forked children do not get the mappings, whatever [`LinuxOptions::inherit`] says. What a client
+    /// changed by `mprotect` is undone by the change to `Sync`, and its mappings must not be unmapped or
+    /// moved at that time other than through the library.
     Async,
 }
 
@@ -56,6 +56,9 @@ pub struct LinuxOptions {
     pub read_ahead: u64,
     /// How writes to clean pages are noticed.
     pub dirty_tracking: DirtyTracking,
+    /// Forked children get the mappings, and share their pages; takes the privilege for fork events
+    /// (`CAP_SYS_PTRACE`), without which they never do. Otherwise nothing is mapped there in a child.
+    pub inherit: bool,
     /// Dirty pages that are written back ahead of need at a time, at most, while memory is full: those that
     /// are nearest to eviction, and their neighbours. 0 means that dirty pages are written when their
     /// frames are wanted.
@@ -69,6 +72,7 @@ impl Default for LinuxOptions {
             fault_around: 1,
             read_ahead: 64,
             dirty_tracking: DirtyTracking::Auto,
+            inherit: false,
             clean_ahead: 64,
         }
     }
@@ -90,6 +94,12 @@ impl LinuxOptions {
     /// Sets how writes to clean pages are noticed.
     pub fn dirty_tracking(mut self, how: DirtyTracking) -> Self {
         self.dirty_tracking = how;
+        self
+    }
+
+    /// Sets whether forked children get the mappings.
+    pub fn inherit(mut self, inherit: bool) -> Self {
+        self.inherit = inherit;
         self
     }
 
@@ -159,8 +169,9 @@ impl Shared {
         self.numbers.fetch_add(1, Relaxed)
     }
 
-    pub(super) fn forks_are_followed(&self) -> bool {
-        self.capabilities.forks
+    /// True if forked children are to get mappings, and can be followed.
+    pub(super) fn children_inherit(&self) -> bool {
+        self.options.inherit && self.capabilities.forks
     }
 
     /// Nothing is ever evicted where there is no bound.
@@ -172,9 +183,9 @@ impl Shared {
     /// What an object tracks writes with, if not with faults.
     fn asking(&self, spec: &ObjectSpec) -> Option<Asking> {
         let pagemap = self.pagemap.clone()?;
-        let (bounded, forks) = (self.budget.is_bounded(), self.capabilities.forks);
+        let (bounded, inherit) = (self.budget.is_bounded(), self.children_inherit());
         let how = self.options.dirty_tracking;
-        how.begins_async(spec, bounded, forks)
+        how.begins_async(spec, bounded, inherit)
             .then(|| Asking::new(pagemap))
     }
 

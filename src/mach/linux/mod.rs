@@ -26,8 +26,9 @@
 //! a page that `MADV_REMOVE` punched out is missed at the next touch and asked for again. So error
 //! markers can be dropped without waiting for an event of our own.
 //!
-//! Forking is safe while pages are served: see `forks`. Without the privilege for fork events
-//! (`CAP_SYS_PTRACE`) children do not get the mappings at all; the alternative is zeros.
+//! Forking is safe while pages are served: see `forks`. Children get the mappings where
+//! [`LinuxOptions::inherit`] asks for it and there is the privilege for fork events (`CAP_SYS_PTRACE`).
+//! Otherwise they do not get them at all; the alternative is zeros.
 //!
 //! # Copies
 //!

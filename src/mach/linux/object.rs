@@ -19,7 +19,7 @@ use super::share::ObjectShare;
 use super::shortage::Shortage;
 use super::space::Place;
 use super::spaces::Spaces;
-use super::tracking::Asking;
+use super::tracking::{Asking, Live};
 use super::waits::{PageMap, Waits};
 use crate::mach::eviction::EvictionPolicy;
 use crate::mach::kernel::{KernelError, KernelNews, ObjectSpec};
@@ -40,6 +40,8 @@ pub(super) struct LinuxObject {
     pub(super) host: Arc<Shared>,
     pub(super) share: Arc<ObjectShare>,
     pub(super) memory: Arc<Memory>,
+    /// The same, as it is lent while clients go on writing to it.
+    pub(super) live: Arc<Live>,
     pub(super) spaces: Spaces,
     pub(super) table: PageTable,
     /// Pages lent more than once: how often beyond the first.
@@ -119,10 +121,12 @@ impl LinuxObject {
             memory.make_sparse();
         }
         let pages = PageRange::with_len(PageIndex(0), memory.length() as u64 >> spec.page_size.shift());
+        let memory = Arc::new(memory);
         Self {
             host,
             share,
-            memory: Arc::new(memory),
+            live: Arc::new(Live::new(&memory)),
+            memory,
             spaces,
             table: PageTable::default(),
             lent_again: PageMap::default(),

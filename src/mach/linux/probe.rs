@@ -45,7 +45,7 @@ pub(super) enum Access {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capabilities {
     pub(super) access: Access,
-    /// Children that are forked keep their mappings, and are served.
+    /// Children that are forked can keep their mappings, and be served.
     pub(super) forks: bool,
     features: u64,
     /// Those that let the kernel lift write protections by itself, if it can.
@@ -152,9 +152,9 @@ impl Capabilities {
             }
         };
         let forks = if self.forks {
-            "forked children keep their mappings"
+            "forked children can keep their mappings"
         } else {
-            "forked children lose their mappings (CAP_SYS_PTRACE would keep them)"
+            "forked children lose their mappings (with CAP_SYS_PTRACE they can keep them)"
         };
         format!("Linux: {access}; {forks}")
     }

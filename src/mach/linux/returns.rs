@@ -186,7 +186,7 @@ impl LinuxObject {
     pub(super) fn say_return(&mut self, run: PageRange, dirty: bool, kernel_copy: bool) {
         let offset = run.offset(self.size);
         let data = PageData::Cached {
-            memory: self.lent_memory(run, kernel_copy),
+            memory: self.lent_memory(kernel_copy),
             offset,
             length: run.bytes(self.size) as usize,
         };
@@ -200,22 +200,16 @@ impl LinuxObject {
         });
     }
 
-    /// The pages themselves, or a copy of them if clients go on writing unseen.
-    fn lent_memory(&self, run: PageRange, kernel_copy: bool) -> Arc<dyn PageMemory> {
-        if !kernel_copy || !self.writes_unseen() {
-            return self.memory.clone();
+    /// The pages themselves, to be looked at, or to be copied if clients go on writing unseen.
+    fn lent_memory(&self, kernel_copy: bool) -> Arc<dyn PageMemory> {
+        if kernel_copy && self.writes_unseen() {
+            return self.live.clone();
         }
-        match self.snapshot(run) {
-            Ok(snapshot) => Arc::new(snapshot),
-            Err(error) => {
-                tracing::error!(object = %self.share.name, ?run, %error, "pages cannot be copied");
-                self.memory.clone()
-            }
-        }
+        self.memory.clone()
     }
 
-    /// From now on the pages hold still. What was written to them meanwhile goes along, if the pages
-    /// themselves were lent, and not a copy.
+    /// From now on the pages hold still. What was written to them meanwhile goes along. Not so where
+    /// they are to be copied.
     pub(super) fn begin_write(&mut self, range: PageRange, own: bool) {
         if !own {
             return;
@@ -248,7 +242,11 @@ impl LinuxObject {
 
     /// Unmaps what was written from the pager's own view: many runs at a time, with whatever lies between
     /// them, as each time has its price.
+    /// Where memory is not bounded they stay, as the next write would only map them again.
     fn forget_written(&mut self, range: PageRange) {
+        if self.policy.is_none() {
+            return;
+        }
         let (span, pages) = self.written;
         let (start, end) = match pages {
             0 => (range.start(), range.end()),

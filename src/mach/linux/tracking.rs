@@ -7,9 +7,8 @@
 //! (`MADV_DONTNEED`), moves it or unmaps it makes pages dirty that are not, and never the other way.
 //!
 //! Pages that clients are to lose are unmapped first and asked about then: nobody can write to them any
-//! more without a fault, and the marks are still there. What clients keep is returned as a copy, since
-//! writers cannot be held while it is written to the store; what they write meanwhile is found by the
-//! next scan.
+//! more without a fault, and the marks are still there. What clients keep is copied when it is written to the
+//! store, since writers cannot be held meanwhile; what they write then is found by the next scan.
 //!
 //! The mode belongs to a descriptor for good. So when writers must be stopped after all, each mapping is
 //! made a second time under a descriptor without it, and moved over the first in one step.
@@ -18,6 +17,7 @@ use std::sync::Arc;
 
 use super::evict::LONGEST_RUN;
 use super::host::DirtyTracking;
+use super::memory::Memory;
 use super::object::LinuxObject;
 use super::page_table::flag::{DIRTY, RESIDENT};
 use super::pagemap::{Pagemap, Region};
@@ -45,10 +45,11 @@ impl Asking {
 }
 
 impl DirtyTracking {
-    /// True if an object may begin without write faults. `forks`: children are to get its mappings.
-    pub(super) fn begins_async(self, spec: &ObjectSpec, bounded: bool, forks: bool) -> bool {
+    /// True if an object may begin without write faults. `inherit`: children are to get its
+    /// mappings.
+    pub(super) fn begins_async(self, spec: &ObjectSpec, bounded: bool, inherit: bool) -> bool {
         let wished = match self {
-            Self::Auto => !forks,
+            Self::Auto => !inherit,
             Self::Sync => false,
             Self::Async => true,
         };
@@ -56,19 +57,37 @@ impl DirtyTracking {
     }
 }
 
-/// Pages as they were when they were returned; clients go on writing to the originals.
-pub(super) struct Snapshot {
-    offset: u64,
-    bytes: Vec<u8>,
+/// Pages that were returned and that clients go on writing to.
+///
+/// What is copied out of them is as new as the return, or newer: what was written since is found by the next
+/// scan, and returned once more.
+pub(super) struct Live(Arc<Memory>);
+
+impl Live {
+    pub(super) fn new(memory: &Arc<Memory>) -> Self {
+        Self(Arc::clone(memory))
+    }
 }
 
-impl PageMemory for Snapshot {
+impl PageMemory for Live {
+    /// For pages that clients have lost since, as those that a shutdown hands back, and for a store that looks
+    /// at none of the bytes.
     fn bytes(&self, offset: u64, length: usize) -> &[u8] {
-        let from = offset
-            .checked_sub(self.offset)
-            .and_then(|from| usize::try_from(from).ok());
-        let part = from.and_then(|from| self.bytes.get(from..from.checked_add(length)?));
-        part.unwrap_or_default()
+        self.0.bytes(offset, length)
+    }
+
+    fn copy(&self, offset: u64, into: &mut [u8]) -> bool {
+        match self.0.read(offset, into) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(offset, %error, "pages cannot be copied");
+                false
+            }
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 }
 
@@ -191,14 +210,6 @@ impl LinuxObject {
                 .iter()
                 .for_each(|&place| self.spaces.protect_at(place, run));
         }
-    }
-
-    /// A copy of resident pages, which clients go on writing to.
-    pub(super) fn snapshot(&self, run: PageRange) -> std::io::Result<Snapshot> {
-        let offset = run.offset(self.size);
-        let mut bytes = vec![0; run.bytes(self.size) as usize];
-        self.memory.read(offset, &mut bytes)?;
-        Ok(Snapshot { offset, bytes })
     }
 
     /// True if writers cannot be stopped.

@@ -80,8 +80,13 @@ impl TempFile {
     /// A copy of another file, in `folder`.
     pub(crate) fn copy_of(original: &Path, folder: &Path) -> io::Result<Self> {
         let mut from = File::open(original)?;
+        Self::filled(folder, |file| io::copy(&mut from, file).map(drop))
+    }
+
+    /// What `write` puts into it, in `folder`.
+    pub(crate) fn filled(folder: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Self> {
         let mut temp = Self::empty(folder)?;
-        io::copy(&mut from, &mut temp.file)?;
+        write(&mut temp.file)?;
         temp.file.sync_all()?;
         Ok(temp)
     }
