@@ -85,7 +85,7 @@ pub trait Kernel: Send {
 
     /// Takes what the kernel has to say since the last time; appends to `out`.
     ///
-    /// `Pending` if there was nothing; the waker is then called when there is.
+    /// `Pending` if there was nothing. Whatever the result, the waker is called when there is more.
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
 
     /// Pages that were returned are about to be written to the store: hold them still.

@@ -56,6 +56,8 @@ pub(super) struct LinuxObject {
     /// Pages given up, to be freed together.
     pub(super) holes: Vec<PageRange>,
     pub(super) out: VecDeque<Upcall>,
+    /// A poll is under way, which takes what is in `out` along.
+    pub(super) polled: bool,
     pub(super) size: PageSize,
     /// Pages of the object.
     pub(super) pages: PageRange,
@@ -134,6 +136,7 @@ impl LinuxObject {
             pins: Pins::default(),
             holes: Vec::new(),
             out: VecDeque::new(),
+            polled: false,
             size: spec.page_size,
             pages,
             notify_on_evict: spec.notify_on_evict,
@@ -158,9 +161,9 @@ impl LinuxObject {
         Stats::count(counter(&self.share.stats), by);
     }
 
-    /// Queues an upcall and makes sure that somebody polls for it.
+    /// Queues an upcall and makes sure that somebody polls for it, unless this is a poll.
     pub(super) fn say(&mut self, upcall: Upcall) {
-        if self.out.is_empty() {
+        if self.out.is_empty() && !self.polled {
             self.share.wake();
         }
         self.out.push_back(upcall);
@@ -252,7 +255,9 @@ impl LinuxObject {
 
     fn run_timer(&mut self, cx: &mut Context<'_>) {
         loop {
-            self.heal_due(Instant::now());
+            if self.next_due().is_some() {
+                self.heal_due(Instant::now());
+            }
             let retry = self.retry_at().into_iter().chain(self.shortage.due()).min();
             let Some(due) = self.next_due().into_iter().chain(retry).min() else {
                 self.timer = None;
