@@ -11,7 +11,7 @@ use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 use super::clients::Work;
 use super::error::BenchError;
 use super::side::Side;
-use super::sys::{Target, TempFile};
+use super::sys::{Target, TempFile, here};
 
 /// A pager of its own bucket, and one mapping of all its object.
 ///
@@ -24,7 +24,7 @@ struct Paged<B: Backend> {
 
 impl<B: Backend> Paged<B> {
     fn new(backend: B, resident_limit: Option<u64>) -> Result<Self, BenchError> {
-        let mut builder = Bucket::builder();
+        let mut builder = Bucket::builder().placement(here()?);
         if let Some(bytes) = resident_limit {
             builder = builder.resident_limit(bytes);
         }
@@ -35,7 +35,8 @@ impl<B: Backend> Paged<B> {
     fn tracked(backend: B) -> Result<Self, BenchError> {
         let options = LinuxOptions::default().dirty_tracking(DirtyTracking::Async);
         let kernel = LinuxHost::new(options).map_err(StartError::from)?;
-        Self::of(Bucket::builder().kernel(Arc::new(kernel)).start()?, backend)
+        let builder = Bucket::builder().placement(here()?);
+        Self::of(builder.kernel(Arc::new(kernel)).start()?, backend)
     }
 
     fn of(bucket: Bucket, backend: B) -> Result<Self, BenchError> {
@@ -81,6 +82,17 @@ impl<B: Backend> Accesses<B> {
         work: Arc<Work>,
     ) -> Result<Self, BenchError> {
         let paged = Paged::new(backend, resident_limit)?;
+        Ok(Self { paged, before, work })
+    }
+
+    /// The same in a bucket of the caller's.
+    pub(crate) fn of(
+        bucket: Bucket,
+        backend: B,
+        before: Before,
+        work: Arc<Work>,
+    ) -> Result<Self, BenchError> {
+        let paged = Paged::of(bucket, backend)?;
         Ok(Self { paged, before, work })
     }
 

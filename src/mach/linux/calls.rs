@@ -146,6 +146,7 @@ impl Kernel for LinuxObject {
     }
 
     fn settle(&mut self) {
+        self.record_served();
         self.fill_holes();
     }
 

@@ -106,6 +106,8 @@ pub(super) struct Scratch {
     pub(super) pages: Vec<PageIndex>,
     pub(super) victims: Vec<PageIndex>,
     pub(super) copied: Vec<PageIndex>,
+    /// Since when the threads waited that were served in this turn.
+    pub(super) served: Vec<Instant>,
 }
 
 impl LinuxObject {
@@ -167,6 +169,25 @@ impl LinuxObject {
             self.share.wake();
         }
         self.out.push_back(upcall);
+    }
+
+    /// A thread that waited since then has its page.
+    pub(super) fn served(&mut self, since: Instant) {
+        self.scratch.served.push(since);
+    }
+
+    /// Records how long threads waited that were served since the last time: the clock is read once for all.
+    pub(super) fn record_served(&mut self) {
+        if self.scratch.served.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for since in self.scratch.served.drain(..) {
+            self.share
+                .stats
+                .latency
+                .record(now.saturating_duration_since(since));
+        }
     }
 
     /// Sends `Init` if that has not been done.
