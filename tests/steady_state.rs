@@ -93,10 +93,8 @@ fn touch(mapping: &Mapping, pages: impl Iterator<Item = u64>) {
     for page in pages {
         let at = mapping.as_ptr() as usize + (page * PAGE) as usize;
         // SAFETY: every page is one of the mapping's, and nobody writes to it.
-        assert_eq!(
-            unsafe { std::ptr::with_exposed_provenance::<u8>(at).read_volatile() },
-            1
-        );
+        let first = unsafe { std::ptr::with_exposed_provenance::<u8>(at).read_volatile() };
+        assert_eq!(first, 1);
     }
 }
 
