@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::actors::engine::{Engine, Parts};
 use crate::actors::{
-    BucketCall, Control, Events, House, HousePlan, PagerActor, PagerCell, PagerParts, PagerWork, Registry,
-    SharedRegistry, UserCall, block_on, is_bucket_thread,
+    BucketCall, Control, Events, House, HousePlan, PagerActor, PagerCell, PagerParts, PagerWork, Placement,
+    Registry, SharedRegistry, UserCall, block_on, is_bucket_thread,
 };
 use crate::backend::Backend;
 use crate::error::{
@@ -31,6 +31,7 @@ pub struct BucketBuilder {
     resident_limit: Option<u64>,
     kernel: Option<Arc<dyn KernelHost>>,
     pressure: Option<Pressure>,
+    placement: Placement,
 }
 
 impl BucketBuilder {
@@ -69,6 +70,12 @@ impl BucketBuilder {
         self
     }
 
+    /// Where the arbiters and workers run; anywhere unless said otherwise.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
     /// Starts the bucket's threads (`pager_start_workers`).
     pub fn start(self) -> Result<Bucket, StartError> {
         for (what, given) in [
@@ -83,6 +90,7 @@ impl BucketBuilder {
                 });
             }
         }
+        self.placement.check()?;
         let kernel = match self.kernel {
             Some(kernel) => kernel,
             None => system_kernel(self.resident_limit)?,
@@ -94,6 +102,7 @@ impl BucketBuilder {
             bucket,
             workers: self.workers,
             arbiters: self.arbiters,
+            placement: self.placement,
         };
         let house = House::start(plan, registry.clone()).map_err(StartError::Threads)?;
         let inner = BucketInner {
@@ -184,6 +193,7 @@ impl Bucket {
             resident_limit: None,
             kernel: None,
             pressure: None,
+            placement: Placement::Anywhere,
         }
     }
 

@@ -23,6 +23,9 @@ pub enum StartError {
         "the bucket's threads cannot be started: {0}; raise the limits on threads and memory, or ask for fewer"
     )]
     Threads(String),
+    /// The bucket's threads cannot run where they are to.
+    #[error("the bucket's threads cannot be placed")]
+    Placement(#[from] PlacementError),
     /// Memory pressure is to be followed, but there is no bound that could shrink.
     #[error("memory pressure shrinks the bound on resident memory, and there is none; set `resident_limit`")]
     Unbounded,
@@ -32,6 +35,26 @@ pub enum StartError {
     /// The kernel cannot be had.
     #[error("there is no kernel to page with")]
     Kernel(#[from] KernelError),
+}
+
+/// Why threads cannot run where they are to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlacementError {
+    /// There is no processor in the list.
+    #[error("no processor is named; name one, or let the threads run anywhere")]
+    None,
+    /// The system has no such processor, or this process may not use it.
+    #[error("processor {cpu} cannot be used")]
+    Cpu {
+        /// Its number.
+        cpu: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No thread could be started to try.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Why the bound of a bucket could not be changed.

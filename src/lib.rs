@@ -51,7 +51,7 @@ mod port;
 pub mod takeover;
 
 pub use actors::engine::{BackPressure, UnsavedLimit, UnsavedPages};
-pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId};
+pub use actors::{Backoff, BucketEvent, EventKind, Events, FailurePolicy, Intensity, PagerId, Placement};
 pub use bucket::{Bucket, BucketBuilder};
 pub use mach::KernelNews;
 pub use mach::stream::Advice;

@@ -11,16 +11,18 @@ use super::engine::panic_text;
 use super::events::EventSink;
 use super::local::{block_on, is_bucket_thread, mark_bucket_thread};
 use super::messages::BucketCall;
+use super::placement::Placement;
 use super::pool::BackendPool;
 use super::registry::SharedRegistry;
 use super::supervisor::{BucketSupervisor, Watch};
 
-/// How many threads of each kind.
-#[derive(Clone, Copy, Debug)]
+/// How many threads of each kind, and where they run.
+#[derive(Clone, Debug)]
 pub(crate) struct HousePlan {
     pub(crate) bucket: u64,
     pub(crate) workers: usize,
     pub(crate) arbiters: usize,
+    pub(crate) placement: Placement,
 }
 
 /// What the users of a bucket need of its threads.
@@ -104,8 +106,9 @@ impl House {
     /// Starts all threads; an error says why one could not start, and none is left behind.
     pub(crate) fn start(plan: HousePlan, registry: SharedRegistry) -> Result<Self, String> {
         let (tell, told) = mpsc::sync_channel(1);
+        let bucket = plan.bucket;
         let thread = thread::Builder::new()
-            .name(format!("bucket-{}", plan.bucket))
+            .name(format!("bucket-{bucket}"))
             .spawn(move || live(plan, registry, &tell))
             .map_err(|error| error.to_string())?;
         match told.recv() {
@@ -115,7 +118,7 @@ impl House {
                 arbiters: rooms.arbiters,
                 events: rooms.events,
                 system: rooms.system,
-                bucket: plan.bucket,
+                bucket,
                 thread: Some(thread),
             }),
             Ok(Err(text)) => {
@@ -179,6 +182,11 @@ impl Closing {
 
 fn live(plan: HousePlan, registry: SharedRegistry, tell: &mpsc::SyncSender<Result<Rooms, String>>) {
     mark_bucket_thread(plan.bucket);
+    // All other threads of the bucket are started by this one, or by one that was, and run where it does.
+    if let Err(error) = plan.placement.apply() {
+        let _ = tell.send(Err(error.to_string()));
+        return;
+    }
     let runner = System::new();
     let mut arbiters = Vec::new();
     let furnished = panic::catch_unwind(AssertUnwindSafe(|| {

@@ -12,6 +12,7 @@ mod line;
 mod local;
 mod messages;
 mod pager;
+mod placement;
 mod policy;
 mod pool;
 mod registry;
@@ -28,5 +29,6 @@ pub(crate) use registry::{Registry, SharedRegistry};
 pub(crate) use work::{PagerParts, PagerWork};
 
 pub use events::{BucketEvent, EventKind, Events};
+pub use placement::Placement;
 pub use policy::{Backoff, FailurePolicy, Intensity};
 pub use registry::PagerId;

@@ -14,8 +14,6 @@ use actix::{
 use super::cell::{Incoming, PagerCell};
 use super::messages::Wake;
 
-/// How many times one turn asks the kernel for more before other actors of the arbiter get theirs.
-const POLLS_PER_TURN: usize = 16;
 /// How many calls and results one turn takes in.
 const INCOMING_PER_TURN: usize = 128;
 
@@ -115,14 +113,10 @@ impl ActorFuture<PagerActor> for KernelPoll {
         ctx: &mut Context<PagerActor>,
         task: &mut task::Context<'_>,
     ) -> task::Poll<()> {
-        for _ in 0..POLLS_PER_TURN {
-            if pager.cell.work().poll_kernel(task).is_pending() {
-                pager.after_turn(ctx);
-                return task::Poll::Pending;
-            }
+        if pager.cell.work().poll_kernel(task) {
+            task.waker().wake_by_ref();
         }
         pager.after_turn(ctx);
-        task.waker().wake_by_ref();
         task::Poll::Pending
     }
 }

@@ -173,22 +173,21 @@ impl PagerWork {
         self.flight.flying()
     }
 
-    /// Asks the kernel for news; `Pending` when there is none, or none is wanted now.
-    pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+    /// Takes the kernel's news, unless none is wanted now; the kernel calls when there is more. True if
+    /// the engine wants another turn all the same.
+    pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> bool {
         if self.condition == Condition::Stunned || self.has_ended() {
-            return std::task::Poll::Pending;
+            return false;
         }
-        let mut polled = std::task::Poll::Pending;
-        self.turn(|engine| polled = engine.poll_kernel(cx));
+        // Whether there was news says nothing about what comes: the kernel calls.
+        self.turn(|engine| {
+            let _ = engine.poll_kernel(cx);
+        });
         for (reply, mapped) in self.mapped.drain(..) {
             // A user who stopped waiting wants no answer.
             let _ = reply.send(mapped);
         }
-        if self.parts.engine.wants_turn() {
-            std::task::Poll::Ready(())
-        } else {
-            polled
-        }
+        self.parts.engine.wants_turn()
     }
 
     /// Takes in the result of a job.

@@ -1,8 +1,9 @@
 //! A store in memory: sparse, growable, for tests, scratch data and anonymous objects.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use super::{Backend, BackendError, ReadRun, WriteError, WriteRun};
 
@@ -11,8 +12,33 @@ const CHUNK: u64 = 64 << 10;
 /// Chunks lie in so many maps with a lock each, so that threads rarely meet.
 const SHARDS: usize = 64;
 
+/// Handles of chunks are made so many at a time.
+const HANDLES: usize = 64;
+
 /// A chunk that a pager reads from where it lies does not change: a writer makes a new one.
-type Shard = RwLock<HashMap<u64, Arc<Vec<u8>>>>;
+type Chunk = Arc<Vec<u8>>;
+type Shard = RwLock<HashMap<u64, Chunk, BuildHasherDefault<ChunkHasher>>>;
+
+/// The numbers of chunks differ in their low bits, which choose the shard, and are not chosen by strangers.
+#[derive(Clone, Copy, Debug, Default)]
+struct ChunkHasher(u64);
+
+impl Hasher for ChunkHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
 
 /// Pages in memory; what was never written reads as zeros and takes no space.
 ///
@@ -21,6 +47,9 @@ type Shard = RwLock<HashMap<u64, Arc<Vec<u8>>>>;
 #[derive(Debug)]
 pub struct MemoryBackend {
     shards: Box<[Shard]>,
+    /// Handles without memory. Made one after the other they lie close together: each read counts in one,
+    /// and would find it in a page of its own if it lay between the chunks.
+    spare: Mutex<Vec<Chunk>>,
     extent: AtomicU64,
 }
 
@@ -29,6 +58,7 @@ impl MemoryBackend {
     pub fn new(extent: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            spare: Mutex::default(),
             extent: AtomicU64::new(extent),
         }
     }
@@ -64,9 +94,7 @@ impl MemoryBackend {
                 .shard(piece.chunk)
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            let chunk = shard
-                .entry(piece.chunk)
-                .or_insert_with(|| Arc::new(vec![0; CHUNK as usize]));
+            let chunk = shard.entry(piece.chunk).or_insert_with(|| self.new_chunk());
             Arc::make_mut(chunk)[piece.start..piece.start + piece.length]
                 .copy_from_slice(&bytes[piece.at..piece.at + piece.length]);
         }
@@ -77,6 +105,18 @@ impl MemoryBackend {
     pub fn allocated(&self) -> u64 {
         let chunks = |shard: &Shard| shard.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
         self.shards.iter().map(chunks).sum::<u64>() * CHUNK
+    }
+
+    /// A chunk of zeros.
+    fn new_chunk(&self) -> Chunk {
+        let zeros = vec![0; CHUNK as usize];
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_empty() {
+            spare.extend((0..HANDLES).map(|_| Chunk::default()));
+        }
+        let mut chunk = spare.pop().unwrap_or_default();
+        *Arc::make_mut(&mut chunk) = zeros;
+        chunk
     }
 
     fn shard(&self, chunk: u64) -> &Shard {

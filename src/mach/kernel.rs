@@ -85,7 +85,7 @@ pub trait Kernel: Send {
 
     /// Takes what the kernel has to say since the last time, or the first part of it; appends to `out`.
     ///
-    /// `Pending` if there was nothing. The waker is called when there is something, or more of it.
+    /// `Pending` if there was nothing. Whatever the result, the waker is called when there is more.
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
 
     /// Pages that were returned are about to be written to the store: hold them still.

@@ -81,6 +81,10 @@ impl Batches {
         self.open.push((action, PageRange::single(page)));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Turns the actions into effects; runs are cut to `max_run` pages where the store is asked.
     pub(crate) fn flush(&mut self, ops: &mut Ops, size: PageSize, max_run: u64, effects: &mut Vec<Effect>) {
         for (action, range) in self.open.drain(..) {

@@ -244,6 +244,9 @@ impl MemoryObject {
 
     /// Turns what was gathered page by page into effects.
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
+        if self.batches.is_empty() {
+            return;
+        }
         let max_run = self.options.max_run.max(1);
         self.batches
             .flush(&mut self.ops, self.options.page_size, max_run, effects);

@@ -3,6 +3,7 @@
 //! A leaf covers 4096 pages. While few of them were touched it is a sorted list of four bytes a
 //! page; from 2048 on it is an array of two bytes a page, so never more than 8 KiB either way.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::page::Page;
@@ -18,6 +19,8 @@ pub(crate) struct PageMap {
     leaves: BTreeMap<u64, Leaf>,
     /// How many pages are busy.
     busy: u64,
+    /// The page that was asked for last, packed: one event asks for the same page many times.
+    last: Cell<(PageIndex, u16)>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,13 +32,23 @@ enum Leaf {
 
 impl PageMap {
     pub(crate) fn get(&self, page: PageIndex) -> Page {
+        let (last, bits) = self.last.get();
+        if last == page {
+            return Page::unpack(bits);
+        }
         let (leaf, position) = split(page);
-        Page::unpack(self.leaves.get(&leaf).map_or(0, |leaf| leaf.get(position)))
+        let bits = self.leaves.get(&leaf).map_or(0, |leaf| leaf.get(position));
+        self.last.set((page, bits));
+        Page::unpack(bits)
     }
 
     pub(crate) fn set(&mut self, page: PageIndex, value: Page) {
         let (index, position) = split(page);
         let bits = value.pack();
+        if self.last.get() == (page, bits) {
+            return;
+        }
+        self.last.set((page, bits));
         let before = if bits != 0 {
             let leaf = self.leaves.entry(index).or_insert(Leaf::Sparse(Vec::new()));
             leaf.set(position, bits)

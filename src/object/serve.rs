@@ -94,8 +94,11 @@ impl MemoryObject {
 
     /// The note of a refused unlock is for one request for write access.
     pub(crate) fn take_refusal(&mut self, page: PageIndex, access: Prot) -> Option<PageError> {
+        if !access.writes() {
+            return None;
+        }
         let known = self.pages.get(page);
-        let refusal = known.refusal.filter(|_| access.writes())?;
+        let refusal = known.refusal?;
         self.pages.set(
             page,
             Page {

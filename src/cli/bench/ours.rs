@@ -9,7 +9,7 @@ use actor_pager::{Bucket, Mapping, Pager, PagerOptions, Protection, Wait};
 use super::clients::Work;
 use super::error::BenchError;
 use super::side::Side;
-use super::sys::{Target, TempFile};
+use super::sys::{Target, TempFile, here};
 
 /// A pager of its own bucket, and one mapping of all its object.
 ///
@@ -22,11 +22,14 @@ struct Paged<B: Backend> {
 
 impl<B: Backend> Paged<B> {
     fn new(backend: B, resident_limit: Option<u64>) -> Result<Self, BenchError> {
-        let mut builder = Bucket::builder();
+        let mut builder = Bucket::builder().placement(here()?);
         if let Some(bytes) = resident_limit {
             builder = builder.resident_limit(bytes);
         }
-        let bucket = builder.start()?;
+        Self::of(builder.start()?, backend)
+    }
+
+    fn of(bucket: Bucket, backend: B) -> Result<Self, BenchError> {
         let pager = bucket.create_pager(backend, PagerOptions::default())?;
         let mapping = pager.map_all_blocking(Protection::ReadWrite)?;
         Ok(Self {
@@ -69,6 +72,17 @@ impl<B: Backend> Accesses<B> {
         work: Arc<Work>,
     ) -> Result<Self, BenchError> {
         let paged = Paged::new(backend, resident_limit)?;
+        Ok(Self { paged, before, work })
+    }
+
+    /// The same in a bucket of the caller's.
+    pub(crate) fn of(
+        bucket: Bucket,
+        backend: B,
+        before: Before,
+        work: Arc<Work>,
+    ) -> Result<Self, BenchError> {
+        let paged = Paged::of(bucket, backend)?;
         Ok(Self { paged, before, work })
     }
 

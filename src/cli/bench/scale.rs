@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actor_pager::backend::MemoryBackend;
-use actor_pager::{Bucket, PagerOptions};
+use actor_pager::{Bucket, PagerOptions, Placement};
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
 use super::clients::Work;
 use super::error::BenchError;
 use super::ours::{Accesses, Before};
+use super::raw;
 use super::side::Side;
-use super::sys::{Cpus, PAGE};
+use super::sys::{Cpus, PAGE, here};
 
-/// Accesses in a round, rounds after the first, and pagers.
+/// Accesses in a round, rounds after the first, pagers, and threads.
 const ACCESSES: usize = 1 << 13;
 const ROUNDS: usize = 5;
 const PAGERS: usize = 10_000;
+const MANY: usize = 8;
 /// Files that each pager keeps open, and those that the program needs besides.
 const FILES_EACH: u64 = 2;
 const FILES_BESIDES: u64 = 256;
@@ -43,19 +45,31 @@ pub(crate) fn run(json: bool) -> Result<(), BenchError> {
     }
     // First, while the program has little memory to take again.
     idle_pagers()?.into_iter().for_each(say);
-    for (work, pages, threads) in [
-        ("fault_1gib", 1 << 18, 8),
-        ("fault_1tib", 1 << 28, 8),
-        ("fault_64_threads", 1 << 18, 64),
-    ] {
-        let value = fault(pages, threads)?;
-        say(Line {
-            work,
-            value,
-            unit: "µs",
-            at_most: None,
-        });
-    }
+    let time = |work, value| Line {
+        work,
+        value,
+        unit: "µs",
+        at_most: None,
+    };
+    let both = |works: [&'static str; 2], pages, threads| {
+        let values = Cpus::First.run(|| faults(pages, threads))??;
+        works
+            .into_iter()
+            .zip(values)
+            .for_each(|(work, value)| say(time(work, value)));
+        Ok::<_, BenchError>(values)
+    };
+    let small = both(["raw_1gib", "fault_1gib"], 1 << 18, MANY)?;
+    let large = both(["raw_1tib", "fault_1tib"], 1 << 28, MANY)?;
+    both(["raw_64_threads", "fault_64_threads"], 1 << 18, 64)?;
+    say(Line {
+        work: "growth",
+        value: large[1] / small[1],
+        unit: "times",
+        at_most: Some(large[0] / small[0]),
+    });
+    say(time("fault_anywhere", placed(Placement::Anywhere)?));
+    say(time("fault_placed", Cpus::First.run(|| placed(here()?))??));
     Ok(())
 }
 
@@ -63,7 +77,7 @@ impl Line {
     fn text(&self) -> String {
         let at_most = self
             .at_most
-            .map_or_else(|| "-".to_owned(), |most| format!("{most:.0}"));
+            .map_or_else(|| "-".to_owned(), |most| format!("{most:.2}"));
         format!(
             "{:<16}{:>12.2}  {:<10}{at_most:>10}",
             self.work, self.value, self.unit
@@ -81,21 +95,42 @@ impl Line {
     }
 }
 
-/// The median time of a fault on a page of a sparse object, in microseconds.
-fn fault(pages: usize, threads: usize) -> Result<f64, BenchError> {
-    Cpus::First.run(|| {
-        let work = Arc::new(Work::at_random(pages, ACCESSES, threads, 7));
-        let store = MemoryBackend::new((pages * PAGE) as u64);
-        let mut ours = Accesses::new(store, None, Before::Flush, Arc::clone(&work))?;
-        let mut times = Vec::new();
-        for _ in 0..=ROUNDS {
-            ours.reset()?;
-            times.push(ours.run()?.as_secs_f64() * 1e6 / work.accesses() as f64);
-        }
-        times.remove(0);
-        times.sort_by(f64::total_cmp);
-        Ok(times[ROUNDS / 2])
-    })?
+/// The median times of a fault on a page of a sparse object, the raw handler's and ours, in microseconds.
+fn faults(pages: usize, threads: usize) -> Result<[f64; 2], BenchError> {
+    let work = Arc::new(Work::at_random(pages, ACCESSES, threads, 7));
+    let mut raw = raw::Zeros::new(pages, Arc::clone(&work))?;
+    let mut ours = Accesses::new(sparse(pages), None, Before::Flush, Arc::clone(&work))?;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..=ROUNDS {
+        times[0].push(round(&mut raw)?);
+        times[1].push(round(&mut ours)?);
+    }
+    Ok(times.map(|times| median(times) / work.accesses() as f64))
+}
+
+/// The median time of a fault of one thread that runs where this one does, in microseconds.
+fn placed(placement: Placement) -> Result<f64, BenchError> {
+    let work = Arc::new(Work::at_random(1 << 18, ACCESSES, 1, 7));
+    let bucket = Bucket::builder().placement(placement).start()?;
+    let mut ours = Accesses::of(bucket, sparse(1 << 18), Before::Flush, Arc::clone(&work))?;
+    let times = (0..=ROUNDS).map(|_| round(&mut ours)).collect::<Result<_, _>>()?;
+    Ok(median(times) / work.accesses() as f64)
+}
+
+fn sparse(pages: usize) -> MemoryBackend {
+    MemoryBackend::new((pages * PAGE) as u64)
+}
+
+fn round(side: &mut dyn Side) -> Result<f64, BenchError> {
+    side.reset()?;
+    Ok(side.run()?.as_secs_f64() * 1e6)
+}
+
+/// The median of all rounds but the first.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    times[ROUNDS / 2]
 }
 
 /// How much memory each of many pagers takes that do nothing, and how long it takes to make one.

@@ -108,7 +108,10 @@ impl Kernel for LinuxObject {
     }
 
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()> {
-        if self.turn(cx) {
+        self.polled = true;
+        let more = self.turn(cx);
+        self.polled = false;
+        if more {
             cx.waker().wake_by_ref();
         }
         if self.out.is_empty() {
@@ -151,6 +154,7 @@ impl Kernel for LinuxObject {
     }
 
     fn settle(&mut self) {
+        self.record_served();
         self.fill_holes();
     }
 

@@ -63,7 +63,7 @@ impl LinuxObject {
         } else if fault.write && !self.preserve(fault.page) {
             self.want_memory(fault.page, wait);
         } else if self.resolve(fault.place, fault.page, fault.write, fault.protected) {
-            self.share.stats.latency.record(since.elapsed());
+            self.served(since);
             if !fault.protected
                 && let Some(policy) = &mut self.policy
             {
@@ -359,7 +359,7 @@ impl LinuxObject {
     /// Lets those who waited have the page; its wait is no longer in the table.
     pub(super) fn serve_wait(&mut self, page: PageIndex, wait: Wait) {
         if wait.place.is_some() {
-            self.share.stats.latency.record(wait.since.elapsed());
+            self.served(wait.since);
         }
         let locked = self.table.get(page) & (WRITE_LOCKED | WRITING) != 0;
         let write = wait.write && !locked;

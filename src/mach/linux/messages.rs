@@ -16,8 +16,6 @@ use crate::object::PageSize;
 
 /// How long to wait for an event that the kernel is about to send.
 const EVENT_WAIT: Duration = Duration::from_millis(1);
-/// Reads of one address space in one turn.
-const READS_PER_TURN: usize = 4;
 
 impl Spaces {
     /// Reads all events that wait; if there is none yet, waits for one that must come now.
@@ -48,7 +46,9 @@ impl Spaces {
     fn read(&mut self, at: u32) -> bool {
         let mut messages = std::mem::take(&mut self.scratch);
         let mut any = false;
-        for _ in 0..READS_PER_TURN {
+        // No more than one fault of each thread, as none is resolved meanwhile. A read that brings fewer
+        // messages than it could is the last: for what comes after it the descriptor is ready anew.
+        loop {
             messages.clear();
             let Some(space) = self.space(at) else { break };
             let more = forks::read(&space.uffd, &mut messages);
@@ -192,7 +192,7 @@ impl Spaces {
                     // Cleared before the read: whatever comes after the read sets it again.
                     ready.clear_ready();
                     drop(ready);
-                    self.read_all(at);
+                    self.read(at);
                 }
                 // The runtime that watched is gone; the next poll begins anew.
                 Poll::Ready(Err(_)) => {
@@ -202,11 +202,6 @@ impl Spaces {
             }
         }
         true
-    }
-
-    /// Reads all there is: no more than one fault of each thread, as none is resolved meanwhile.
-    fn read_all(&mut self, at: u32) {
-        while self.read(at) {}
     }
 }
 

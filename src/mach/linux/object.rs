@@ -58,6 +58,8 @@ pub(super) struct LinuxObject {
     /// Pages given up, to be freed together.
     pub(super) holes: Vec<PageRange>,
     pub(super) out: VecDeque<Upcall>,
+    /// A poll is under way, which takes what is in `out` along.
+    pub(super) polled: bool,
     pub(super) size: PageSize,
     /// Pages of the object.
     pub(super) pages: PageRange,
@@ -106,6 +108,8 @@ pub(super) struct Scratch {
     pub(super) pages: Vec<PageIndex>,
     pub(super) victims: Vec<PageIndex>,
     pub(super) copied: Vec<PageIndex>,
+    /// Since when the threads waited that were served in this turn.
+    pub(super) served: Vec<Instant>,
 }
 
 impl LinuxObject {
@@ -138,6 +142,7 @@ impl LinuxObject {
             pins: Pins::default(),
             holes: Vec::new(),
             out: VecDeque::new(),
+            polled: false,
             size: spec.page_size,
             pages,
             notify_on_evict: spec.notify_on_evict,
@@ -162,12 +167,31 @@ impl LinuxObject {
         Stats::count(counter(&self.share.stats), by);
     }
 
-    /// Queues an upcall and makes sure that somebody polls for it.
+    /// Queues an upcall and makes sure that somebody polls for it, unless this is a poll.
     pub(super) fn say(&mut self, upcall: Upcall) {
-        if self.out.is_empty() {
+        if self.out.is_empty() && !self.polled {
             self.share.wake();
         }
         self.out.push_back(upcall);
+    }
+
+    /// A thread that waited since then has its page.
+    pub(super) fn served(&mut self, since: Instant) {
+        self.scratch.served.push(since);
+    }
+
+    /// Records how long threads waited that were served since the last time: the clock is read once for all.
+    pub(super) fn record_served(&mut self) {
+        if self.scratch.served.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for since in self.scratch.served.drain(..) {
+            self.share
+                .stats
+                .latency
+                .record(now.saturating_duration_since(since));
+        }
     }
 
     /// Sends `Init` if that has not been done.
@@ -256,7 +280,9 @@ impl LinuxObject {
 
     fn run_timer(&mut self, cx: &mut Context<'_>) {
         loop {
-            self.heal_due(Instant::now());
+            if self.next_due().is_some() {
+                self.heal_due(Instant::now());
+            }
             let retry = self.retry_at().into_iter().chain(self.shortage.due()).min();
             let Some(due) = self.next_due().into_iter().chain(retry).min() else {
                 self.timer = None;

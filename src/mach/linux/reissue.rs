@@ -14,6 +14,8 @@ impl LinuxObject {
         // Pages that travel with their message are nowhere else.
         let carried: Vec<_> = self.out.drain(..).filter(carries_pages).collect();
         self.timer = None;
+        // A panic may have come in the middle of a poll.
+        self.polled = false;
         self.spaces.unwatch();
         self.copies.iter_mut().for_each(PrivateCopy::unwatch);
         let used = matches!(self.phase, Phase::Initialising | Phase::Ready);

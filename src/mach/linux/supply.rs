@@ -306,7 +306,7 @@ impl LinuxObject {
         if wait.many || (wait.place.is_some() && wait.place != place) {
             self.serve_wait(page, wait);
         } else if wait.place.is_some() {
-            self.share.stats.latency.record(wait.since.elapsed());
+            self.served(wait.since);
         }
     }
 

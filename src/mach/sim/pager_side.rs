@@ -59,9 +59,7 @@ impl Kernel for SimObject {
     }
 
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()> {
-        if self.drain(out) {
-            return Poll::Ready(());
-        }
+        let drained = self.drain(out);
         self.host.with(|machine| {
             let object = machine.objects.get_mut(&self.id);
             match object {
@@ -69,7 +67,7 @@ impl Kernel for SimObject {
                 Some(_) | None => cx.waker().wake_by_ref(),
             }
         });
-        Poll::Pending
+        if drained { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn release(&mut self, data: &PageData, range: PageRange) {

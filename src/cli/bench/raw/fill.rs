@@ -42,6 +42,34 @@ impl Side for FromMemory {
     }
 }
 
+/// Missing pages of a sparse object, each filled with zeros.
+#[derive(Debug)]
+pub(crate) struct Zeros {
+    server: Server,
+    work: Arc<Work>,
+}
+
+impl Zeros {
+    pub(crate) fn new(pages: usize, work: Arc<Work>) -> io::Result<Self> {
+        let server = Server::start(Region::new(pages, Mode::Missing)?, |region, fault| {
+            region.uffd.copy(fault.address, &[0; PAGE], false)
+        })?;
+        Ok(Self { server, work })
+    }
+}
+
+impl Side for Zeros {
+    fn reset(&mut self) -> Result<(), BenchError> {
+        Ok(self.server.region().clear()?)
+    }
+
+    fn run(&mut self) -> Result<Duration, BenchError> {
+        let time = self.work.run(self.server.region().map.target());
+        self.server.check()?;
+        Ok(time)
+    }
+}
+
 /// Pages that are in the memfd but in no page table: each round maps them anew.
 #[derive(Debug)]
 pub(crate) struct MinorFaults {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::OnceLock;
 
+use actor_pager::Placement;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Processors for those who answer: the raw handler and its helpers, or the bucket's threads.
@@ -29,6 +30,13 @@ impl Cpus {
         sched_setaffinity(None, &before)?;
         Ok(result)
     }
+}
+
+/// Where threads run that this one starts: for a bucket that this thread is about to start.
+pub(crate) fn here() -> io::Result<Placement> {
+    let set = sched_getaffinity(None)?;
+    let cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
+    Ok(Placement::Cpus(cpus.collect()))
 }
 
 /// Puts this thread, one of several that fault, on a processor of its own as far as there are enough.

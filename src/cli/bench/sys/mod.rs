@@ -6,7 +6,7 @@ mod memfd;
 mod target;
 mod uffd;
 
-pub(crate) use affinity::{Cpus, deal};
+pub(crate) use affinity::{Cpus, deal, here};
 pub(crate) use map::Map;
 pub(crate) use memfd::{Memfd, TempFile};
 pub(crate) use target::Target;
