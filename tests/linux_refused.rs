@@ -95,7 +95,9 @@ fn a_store_is_noticed_although_there_was_no_memory_to_protect_its_page() {
 #[test]
 fn a_page_that_a_child_must_not_write_to_is_not_lost_for_want_of_memory() {
     Shortage::of_pages(|shortage| {
-        let Some(host) = host(synchronous()) else { return };
+        let Some(host) = host(synchronous().inherit(true)) else {
+            return;
+        };
         if host.describe().contains("lose their mappings") {
             return println!("skipped: {}", host.describe());
         }

@@ -395,7 +395,7 @@ const SIGBUS: i32 = 1000 + libc::SIGBUS;
 
 #[test]
 fn after_pager_and_host_are_gone_there_is_sigbus_and_never_zeros() {
-    let Some(host) = host(LinuxOptions::default()) else {
+    let Some(host) = host(LinuxOptions::default().inherit(true)) else {
         return;
     };
     let pager = Pager::new(&host, 8 * PAGE);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use actor_pager::Bucket;
-use actor_pager::error::StartError;
+use actor_pager::error::{PlacementError, StartError};
 use actor_pager::mach::sim::{SimHost, SimOptions};
+use actor_pager::{Bucket, Placement};
 use gate::{Kind, Verdict};
 
 fn threads() -> usize {
@@ -49,6 +49,14 @@ fn a_bucket_that_gets_no_threads_says_so_and_leaves_none_behind() {
                 std::thread::yield_now();
             }
         }
+        // Where its threads are to run is tried on a thread.
+        left.store(0, SeqCst);
+        let placed = Bucket::builder().placement(Placement::Cpus(vec![0])).start();
+        left.store(-1, SeqCst);
+        assert!(matches!(
+            placed.err().unwrap(),
+            StartError::Placement(PlacementError::Thread(_))
+        ));
         start().unwrap().shutdown_blocking().unwrap();
     });
 }

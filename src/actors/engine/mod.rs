@@ -343,27 +343,6 @@ impl Engine {
             });
     }
 
-    /// Begins to keep requests that come from now on; those before go on to their end.
-    pub fn inhibit(&mut self) {
-        self.deferred.get_or_insert_default();
-    }
-
-    /// Begins to keep everything the kernel says. The kernel goes on to be asked: other objects may
-    /// wait for frames of clean pages of this one.
-    pub fn close(&mut self) {
-        self.closed = self.deferred.is_some();
-    }
-
-    /// Ends an inhibition: what was kept is served, in order, when the engine next [hears](Self::hear).
-    ///
-    /// It touches nothing else: a core that panicked is resumed as well.
-    pub fn resume(&mut self) {
-        self.closed = false;
-        let mut kept = self.deferred.take().unwrap_or_default();
-        kept.append(&mut self.incoming);
-        self.incoming = kept;
-    }
-
     /// True until the kernel has introduced itself to a core that was made anew: requests made of that core
     /// now would find nothing to be done.
     pub fn awaits_init(&self) -> bool {

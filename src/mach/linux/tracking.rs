@@ -184,13 +184,17 @@ impl LinuxObject {
     /// Pages that just came, and that nobody has written to, are known to be clean wherever they are
     /// mapped from now on.
     pub(super) fn know_clean(&mut self, run: PageRange, mapped: Option<Place>) {
-        if self.asking.is_none() {
+        let Some(asking) = &mut self.asking else {
             return;
-        }
-        let mut places = Vec::new();
+        };
+        let mut places = std::mem::take(&mut asking.places);
+        places.clear();
         self.spaces.places(run, &mut places);
-        for place in places.into_iter().filter(|&place| Some(place) != mapped) {
+        for &place in places.iter().filter(|&&place| Some(place) != mapped) {
             self.spaces.protect_at(place, run);
+        }
+        if let Some(asking) = &mut self.asking {
+            asking.places = places;
         }
     }
 
