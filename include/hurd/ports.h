@@ -38,7 +38,8 @@ error_t ports_inhibit_bucket_rpcs (struct port_bucket *bucket);
 void ports_resume_bucket_rpcs (struct port_bucket *bucket);
 
 /* The name of PORT's port.  A send right can be made from it by mach_port_insert_right; it can
-   be mapped at once.  The pager lives at least until that right, or the mapping, is gone.  */
+   be mapped at once.  The pager lives at least until that right, or the mapping, is gone: one from
+   whose name neither was made never ends by itself.  */
 mach_port_t ports_get_right (void *port);
 
 /* The same, and a send right is made.  */
