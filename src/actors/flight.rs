@@ -96,6 +96,17 @@ struct Blocked {
     attempts: u32,
 }
 
+impl Blocked {
+    /// A read that may be tried more often waits once more instead.
+    fn waits_on(&mut self, now: Instant, policy: &FailurePolicy) -> bool {
+        let again = matches!(self.job, Job::Read { .. }) && self.attempts + 1 < policy.read_attempts;
+        if again {
+            (self.since, self.attempts) = (now, self.attempts + 1);
+        }
+        again
+    }
+}
+
 /// What becomes of a job.
 #[derive(Debug)]
 pub(crate) enum Departure {
@@ -228,7 +239,9 @@ impl Flight {
             .collect();
         let flying = ids.into_iter().filter_map(|id| self.give_up(id, policy));
         let mut overdue: Vec<Overdue> = flying.collect();
-        let blocked = self.blocked.extract_if(.., |blocked| late(blocked.since));
+        let blocked = self.blocked.extract_if(.., |blocked| {
+            late(blocked.since) && !blocked.waits_on(now, policy)
+        });
         overdue.extend(blocked.map(|blocked| Overdue {
             range: blocked.job.range(),
             stuck: None,
@@ -268,8 +281,10 @@ impl Flight {
         if occupies_worker {
             self.stuck.insert(id, stuck);
         }
-        let again = matches!(job, Job::Read { .. }) && attempts < policy.read_attempts.max(2);
-        let instead = if again && occupies_worker {
+        // A call that hangs is always tried once more: by another worker.
+        let most = policy.read_attempts.max(if occupies_worker { 2 } else { 1 });
+        let again = matches!(job, Job::Read { .. }) && attempts < most;
+        let instead = if again {
             Instead::Again(job, attempts)
         } else {
             Instead::Deliver(job.failed(PageError::Io))
@@ -310,11 +325,7 @@ impl Flight {
         overdue
             .into_iter()
             .chain(self.delayed.iter().map(|delayed| delayed.due))
-            .chain(
-                self.blocked
-                    .first()
-                    .map(|blocked| blocked.since + policy.deadline),
-            )
+            .chain(self.blocked.iter().map(|blocked| blocked.since + policy.deadline))
             .min()
     }
 }
@@ -348,5 +359,85 @@ fn read_failed(done: &JobDone) -> bool {
         | JobDone::Restarted { .. }
         | JobDone::WeakDropped
         | JobDone::UserDataCleared => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::PageBuffer;
+    use crate::object::{OpId, PageIndex, Prot};
+
+    fn policy(read_attempts: u32) -> FailurePolicy {
+        FailurePolicy {
+            read_attempts,
+            deadline: Duration::from_secs(1),
+            ..FailurePolicy::default()
+        }
+    }
+
+    fn read() -> Job {
+        Job::Read {
+            op: OpId(1),
+            range: PageRange::single(PageIndex(3)),
+            access: Prot::READ,
+            buffer: PageBuffer::zeroed(4096),
+        }
+    }
+
+    /// Whether a read that nobody comes to is tried again, second by second.
+    fn tries(policy: &FailurePolicy, rounds: u32) -> Vec<bool> {
+        let (mut flight, mut now) = (Flight::default(), Instant::now());
+        let (mut job, mut attempts) = (read(), 0);
+        let mut tries = Vec::new();
+        for _ in 0..rounds {
+            assert!(matches!(flight.launch(job, attempts, now), Departure::Begins(_)));
+            now += policy.deadline;
+            match flight
+                .overdue(now, policy, true)
+                .pop()
+                .map(|overdue| overdue.instead)
+            {
+                Some(Instead::Again(again, before)) => (job, attempts) = (again, before),
+                Some(Instead::Deliver(_)) | None => return tries,
+            }
+            tries.push(true);
+        }
+        tries
+    }
+
+    #[test]
+    fn a_read_that_no_worker_comes_to_is_tried_as_often_as_the_policy_says() {
+        assert_eq!(tries(&policy(1), 5).len(), 0);
+        assert_eq!(tries(&policy(3), 5).len(), 2);
+        assert_eq!(tries(&policy(u32::MAX), 100).len(), 100);
+    }
+
+    /// After how many deadlines a read behind a write that hangs is answered.
+    fn patience(policy: &FailurePolicy, rounds: u32) -> Option<u32> {
+        let (mut flight, mut now) = (Flight::default(), Instant::now());
+        let (range, writes) = (PageRange::single(PageIndex(3)), true);
+        let overdue = true;
+        let stuck = Stuck {
+            range,
+            writes,
+            overdue,
+        };
+        flight.stuck.insert(JobId(7), stuck);
+        assert!(matches!(flight.launch(read(), 0, now), Departure::Waits));
+        (1..=rounds).find(|_| {
+            now += policy.deadline;
+            assert!(flight.next_due(policy).is_some_and(|due| due <= now));
+            !flight.overdue(now, policy, false).is_empty()
+        })
+    }
+
+    #[test]
+    fn a_read_waits_behind_a_write_that_hangs_as_often_as_the_policy_says() {
+        assert_eq!(patience(&policy(1), 5), Some(1));
+        assert_eq!(patience(&policy(3), 5), Some(3));
+        assert_eq!(patience(&policy(u32::MAX), 100), None);
     }
 }

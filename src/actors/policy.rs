@@ -59,7 +59,7 @@ pub struct FailurePolicy {
     /// then answered with EIO; a write that takes longer counts as failed, and its pages are not
     /// written again before the call has returned, so that it cannot overwrite newer data. Nor are they
     /// read before (flushed meanwhile, they are not in memory any more): the store may have older data
-    /// until then. Such a read waits as long again, then is answered with EIO.
+    /// until then. Such a read waits as long again, for each of its attempts, then is answered with EIO.
     pub deadline: Duration,
     /// How long a thread waits for memory for its page, where the system has none, before it gets EIO.
     /// Meanwhile pages are given up, and nothing is lost.
