@@ -24,8 +24,8 @@ pub(super) mod flag {
 }
 use flag::{DIRTY, LENT, RESIDENT};
 
-/// Pages per chunk.
-const CHUNK: u64 = 4096;
+/// Pages per chunk: few, so that a page alone in its part of a sparse object does not cost a page of memory.
+const CHUNK: u64 = 512;
 
 #[derive(Debug)]
 struct Chunk {
