@@ -39,6 +39,7 @@
 //!
 //! # What is deliberately absent
 //!
+//! * Huge pages for objects of smaller pages: see `huge`.
 //! * Asynchronous dirty tracking under a bound, or where forked children get the mappings: see
 //!   [`DirtyTracking`].
 //! * Read locks: a lock that prohibits reading is kept as one that prohibits writing.
