@@ -95,6 +95,15 @@ fn every_page_size_works_under_a_bound() {
 }
 
 #[test]
+fn huge_pages_make_no_difference_to_contents() {
+    for size in SIZES {
+        works_on("huge", size, Bucket::builder().huge_pages(true));
+        let bounded = Bucket::builder().huge_pages(true).resident_limit(8 * size);
+        works_on("huge-bounded", size, bounded);
+    }
+}
+
+#[test]
 fn a_locked_page_is_unlocked_as_a_whole() {
     let Ok(bucket) = Bucket::builder().start() else {
         return println!("skipped: userfaultfd is not to be had here");

@@ -3,6 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
 use tokio::sync::oneshot;
@@ -14,6 +15,7 @@ use super::messages::BucketCall;
 use super::placement::Placement;
 use super::pool::BackendPool;
 use super::registry::SharedRegistry;
+use super::spin::spin;
 use super::supervisor::{BucketSupervisor, Watch};
 
 /// How many threads of each kind, and where they run.
@@ -23,6 +25,8 @@ pub(crate) struct HousePlan {
     pub(crate) workers: usize,
     pub(crate) arbiters: usize,
     pub(crate) placement: Placement,
+    /// How long an arbiter stays awake after a turn; zero if it does not.
+    pub(crate) spin: Duration,
 }
 
 /// What the users of a bucket need of its threads.
@@ -48,13 +52,15 @@ struct Rooms {
 #[derive(Clone)]
 pub(crate) struct Arbiters {
     bucket: u64,
+    spin: Duration,
     handles: Arc<Mutex<Vec<ArbiterHandle>>>,
 }
 
 impl Arbiters {
-    fn new(bucket: u64, handles: Vec<ArbiterHandle>) -> Self {
+    fn new(bucket: u64, spin: Duration, handles: Vec<ArbiterHandle>) -> Self {
         Self {
             bucket,
+            spin,
             handles: Arc::new(Mutex::new(handles)),
         }
     }
@@ -80,7 +86,7 @@ impl Arbiters {
             if handle.spawn_fn(|| ()) {
                 continue;
             }
-            if let Ok(arbiter) = panic::catch_unwind(|| new_arbiter(self.bucket)) {
+            if let Ok(arbiter) = panic::catch_unwind(|| new_arbiter(self.bucket, self.spin)) {
                 *handle = arbiter.handle();
                 dead.push(place);
             }
@@ -96,9 +102,14 @@ impl Arbiters {
 }
 
 /// Panics where the thread cannot be started, as actix does.
-fn new_arbiter(bucket: u64) -> Arbiter {
+fn new_arbiter(bucket: u64, most: Duration) -> Arbiter {
     let arbiter = Arbiter::new();
-    arbiter.spawn_fn(move || mark_bucket_thread(bucket));
+    arbiter.spawn_fn(move || {
+        mark_bucket_thread(bucket);
+        if !most.is_zero() {
+            actix::spawn(spin(most));
+        }
+    });
     arbiter
 }
 
@@ -211,10 +222,14 @@ fn live(plan: HousePlan, registry: SharedRegistry, tell: &mpsc::SyncSender<Resul
 
 async fn furnish(plan: HousePlan, registry: SharedRegistry, arbiters: &mut Vec<Arbiter>) -> Rooms {
     for _ in 0..plan.arbiters {
-        arbiters.push(new_arbiter(plan.bucket));
+        arbiters.push(new_arbiter(plan.bucket, plan.spin));
     }
     let pool = BackendPool::start(plan.workers, plan.bucket);
-    let arbiters = Arbiters::new(plan.bucket, arbiters.iter().map(Arbiter::handle).collect());
+    let arbiters = Arbiters::new(
+        plan.bucket,
+        plan.spin,
+        arbiters.iter().map(Arbiter::handle).collect(),
+    );
     let events = EventSink::default();
     let watch = Watch {
         registry,

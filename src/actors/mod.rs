@@ -16,6 +16,7 @@ mod placement;
 mod policy;
 mod pool;
 mod registry;
+mod spin;
 mod supervisor;
 mod ticket;
 mod work;

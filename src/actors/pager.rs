@@ -13,6 +13,7 @@ use actix::{
 
 use super::cell::{Incoming, PagerCell};
 use super::messages::Wake;
+use super::spin::turn_taken;
 
 /// How many calls and results one turn takes in.
 const INCOMING_PER_TURN: usize = 128;
@@ -95,6 +96,7 @@ impl Handler<Wake> for PagerActor {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        turn_taken();
         self.cell.awake();
         self.take_in(ctx);
         self.after_turn(ctx);
@@ -113,6 +115,7 @@ impl ActorFuture<PagerActor> for KernelPoll {
         ctx: &mut Context<PagerActor>,
         task: &mut task::Context<'_>,
     ) -> task::Poll<()> {
+        turn_taken();
         if pager.cell.work().poll_kernel(task) {
             task.waker().wake_by_ref();
         }

@@ -72,6 +72,8 @@ counters! {
     frame_waits,
     /// Times that the system had no memory for pages.
     memory_refused,
+    /// Memories of objects and copies that were to be in huge pages and are not.
+    huge_refused,
     /// Error markers set.
     poisons,
     /// Error markers dropped again.

@@ -215,7 +215,7 @@ impl LinuxObject {
         self.see_writes()?;
         let uffd = self.host.capabilities.open()?;
         let id = self.host.new_id();
-        let made = PrivateCopy::new((id, range), self.size, prot, uffd, &self.share);
+        let made = PrivateCopy::new((id, range), self.size, prot, uffd, &self.host, &self.share);
         let (mut copy, mapping) = made.map_err(failed("memfd_create, mmap or ioctl(UFFDIO_REGISTER)"))?;
         copy.at_once = at_once;
         self.copies.push(copy);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
+use super::host::Shared;
 use super::memory::Memory;
 use super::page_table::PageTable;
 use super::page_table::flag::RESIDENT;
@@ -83,12 +84,13 @@ impl PrivateCopy {
         size: PageSize,
         prot: Prot,
         uffd: Uffd,
+        host: &Shared,
         share: &Arc<ObjectShare>,
     ) -> io::Result<(Self, RawMapping)> {
         let (id, range) = raw;
         let bytes = range.bytes(size);
         let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let memory = Memory::new(&format!("{}:copy", share.name), length)?;
+        let memory = host.memory(&format!("{}:copy", share.name), length, (size, share))?;
         let mut spaces = Spaces::new(uffd, size, bytes, share.clone());
         let view = ClientView::new(memory.file(), 0, length, prot, false)?;
         let mapping = RawMapping {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::budget::{Budget, FEWEST_PAGES};
+use super::huge::HugeFiles;
 use super::memory::Memory;
 use super::object::LinuxObject;
 use super::pagemap::Pagemap;
@@ -63,6 +64,10 @@ pub struct LinuxOptions {
     /// are nearest to eviction, and their neighbours. 0 means that dirty pages are written when their
     /// frames are wanted.
     pub clean_ahead: u64,
+    /// Objects of 2 MiB pages, and private copies of them, get memory in huge pages where the system has
+    /// them; takes the privilege to mount (`CAP_SYS_ADMIN`), without which memory is as ever. Smaller
+    /// pages never do, as the system may not be able to give back part of a huge page.
+    pub huge_pages: bool,
 }
 
 impl Default for LinuxOptions {
@@ -74,6 +79,7 @@ impl Default for LinuxOptions {
             dirty_tracking: DirtyTracking::Auto,
             inherit: false,
             clean_ahead: 64,
+            huge_pages: false,
         }
     }
 }
@@ -106,6 +112,12 @@ impl LinuxOptions {
     /// Sets the dirty pages that are written back ahead of need at a time.
     pub fn clean_ahead(mut self, pages: u64) -> Self {
         self.clean_ahead = pages;
+        self
+    }
+
+    /// Sets whether objects of 2 MiB pages get memory in huge pages.
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
         self
     }
 
@@ -149,11 +161,13 @@ struct Orphan {
 /// What all objects of a host share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    options: LinuxOptions,
+    pub(super) options: LinuxOptions,
     pub(super) capabilities: Capabilities,
     pub(super) budget: Budget,
     /// Where writes can be tracked without faults.
     pagemap: Option<Arc<Pagemap>>,
+    /// Where memory may be had in huge pages.
+    pub(super) huge: Option<HugeFiles>,
     numbers: AtomicU64,
     orphans: Mutex<HashMap<u64, Vec<Orphan>>>,
 }
@@ -230,6 +244,7 @@ impl LinuxHost {
         lift_descriptor_limit();
         let shared = Shared {
             budget: Budget::new(options.resident_limit),
+            huge: options.huge_pages.then(HugeFiles::here).flatten(),
             options,
             capabilities,
             pagemap: capabilities
@@ -301,11 +316,12 @@ impl KernelHost for LinuxHost {
             Some(_) => self.shared.capabilities.open_async()?,
             None => self.shared.capabilities.open()?,
         };
-        let memory = Memory::new(&spec.name, length).map_err(|source| KernelError::System {
+        let share = Arc::new(ObjectShare::new(&spec));
+        let memory = self.shared.memory(&spec.name, length, (spec.page_size, &share));
+        let memory = memory.map_err(|source| KernelError::System {
             call: "memfd_create",
             source,
         })?;
-        let share = Arc::new(ObjectShare::new(&spec));
         self.shared.budget.join(&share);
         let mut spaces = Spaces::new(uffd, spec.page_size, length as u64, share.clone());
         spaces.unseen = asking.is_some();

@@ -1,4 +1,4 @@
-//! The memory of one object: a memfd, the pager's own view of it, and clients' mappings of it.
+//! The memory of one object: a memfd or a file of huge pages, the pager's own view of it, and clients' mappings of it.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -31,6 +31,8 @@ pub(super) struct Memory {
     length: usize,
     /// Others hold the file and go on using it when this value goes.
     shared: bool,
+    /// What is written to a hole takes huge pages.
+    huge: bool,
     /// Few pages that lie near each other are present: mapping one in the own view maps no other.
     sparse: AtomicBool,
     /// Descriptors to be closed only after the file was cut.
@@ -53,6 +55,14 @@ impl Memory {
         Self::of(fd, length, false)
     }
 
+    /// The same in an empty file of huge pages; `length` is a multiple of theirs.
+    pub(super) fn huge(fd: OwnedFd, length: usize) -> io::Result<Self> {
+        ftruncate(&fd, length as u64)?;
+        let mut memory = Self::of(fd, length, false)?;
+        memory.huge = true;
+        Ok(memory)
+    }
+
     /// The memory in a file that holds `length` bytes; `shared` if others hold it, too.
     pub(super) fn of(fd: OwnedFd, length: usize, shared: bool) -> io::Result<Self> {
         if rustix::fs::fstat(&fd)?.st_size as u64 != length as u64 {
@@ -67,6 +77,7 @@ impl Memory {
             base,
             length,
             shared,
+            huge: false,
             sparse: AtomicBool::new(false),
             guards: Mutex::default(),
         };
@@ -96,6 +107,11 @@ impl Memory {
     /// True if others hold the file, too.
     pub(super) fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// True if what is written to a hole takes huge pages, and what comes by a userfaultfd does not.
+    pub(super) fn is_huge(&self) -> bool {
+        self.huge
     }
 
     /// The file, to be mapped for clients.

@@ -15,6 +15,7 @@
 //! | `forks`, `descriptors` | who reads messages while a thread forks; what children must not inherit |
 //! | `journal`, `inherit`, `attachment` | objects that outlive their pager's process; clients elsewhere |
 //! | `uffd`, `message`, `view`, `memory`, `journal`, `forks`, `pagemap` | the only files that say `unsafe` |
+//! | `huge` | memory in huge pages |
 //! | `pressure` | who tells that memory is scarce |
 //! | `probe` | what the machine can do |
 //! | `tracking`, `pagemap`, `replace` | which pages were written to, where no fault tells |
@@ -38,6 +39,7 @@
 //!
 //! # What is deliberately absent
 //!
+//! * Huge pages for objects of smaller pages: see `huge`.
 //! * Asynchronous dirty tracking under a bound, or where forked children get the mappings: see
 //!   [`DirtyTracking`].
 //! * Read locks: a lock that prohibits reading is kept as one that prohibits writing.
@@ -58,6 +60,7 @@ mod evict;
 mod faults;
 mod forks;
 mod host;
+mod huge;
 mod inherit;
 mod journal;
 mod kill_point;

@@ -254,6 +254,9 @@ impl LinuxObject {
 
     fn fill_framed(&mut self, run: PageRange, bytes: &[u8], fill: Fill, terms: Terms) {
         let base = run.offset(self.size);
+        if self.memory.is_huge() {
+            return self.fill_by_file(run, bytes, terms);
+        }
         if fill.write {
             // A thread may write to the page before it is admitted.
             run.iter()
@@ -310,7 +313,7 @@ impl LinuxObject {
         }
     }
 
-    /// Fills pages through the file, where no mapping waits or something is in the way.
+    /// Fills pages through the file, where no mapping waits, something is in the way, or pages are huge.
     fn fill_by_file(&mut self, run: PageRange, bytes: &[u8], terms: Terms) {
         match self.memory.write(run.offset(self.size), bytes) {
             Ok(()) => {}
