@@ -84,7 +84,7 @@ impl BucketBuilder {
     /// Gives objects of 2 MiB pages, and private copies of them, memory in huge pages; off unless asked for.
     ///
     /// Takes Linux and the privilege to mount (`CAP_SYS_ADMIN`). Without them memory is as ever, which a
-    /// warning (`tracing`) and [`StatsSnapshot::huge_refused`] tell; where the system has no huge page left
+    /// warning (`tracing`) and [`StatsSnapshot::huge_refused`](crate::mach::StatsSnapshot::huge_refused) tell; where the system has no huge page left
     /// it gives small ones. Copies are mapped by huge page table entries; in other mappings the system
     /// keeps entries of 4 KiB, as writes are tracked. `docs/benchmarks.md` says what it is worth. A
     /// [kernel](Self::kernel) that was passed has its own options.
