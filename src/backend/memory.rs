@@ -1,11 +1,12 @@
 //! A store in memory: sparse, growable, for tests, scratch data and anonymous objects.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use super::{Backend, BackendError, ReadRun, WriteError, WriteRun};
+use crate::object::NumberHasher;
 
 /// Bytes stored together; a chunk that was never written to takes no memory.
 const CHUNK: u64 = 64 << 10;
@@ -17,28 +18,8 @@ const HANDLES: usize = 64;
 
 /// A chunk that a pager reads from where it lies does not change: a writer makes a new one.
 type Chunk = Arc<Vec<u8>>;
-type Shard = RwLock<HashMap<u64, Chunk, BuildHasherDefault<ChunkHasher>>>;
-
-/// The numbers of chunks differ in their low bits, which choose the shard, and are not chosen by strangers.
-#[derive(Clone, Copy, Debug, Default)]
-struct ChunkHasher(u64);
-
-impl Hasher for ChunkHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-}
+/// The numbers of chunks differ in their low bits, which choose the shard.
+type Shard = RwLock<HashMap<u64, Chunk, BuildHasherDefault<NumberHasher>>>;
 
 /// Pages in memory; what was never written reads as zeros and takes no space.
 ///

@@ -98,7 +98,7 @@ impl Line {
 /// The median times of a fault on a page of a sparse object, the raw handler's and ours, in microseconds.
 fn faults(pages: usize, threads: usize) -> Result<[f64; 2], BenchError> {
     let work = Arc::new(Work::at_random(pages, ACCESSES, threads, 7));
-    let mut raw = raw::Zeros::new(pages, Arc::clone(&work))?;
+    let mut raw = raw::FromMemory::zeros(pages, Arc::clone(&work))?;
     let mut ours = Accesses::new(sparse(pages), None, Before::Flush, Arc::clone(&work))?;
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..=ROUNDS {

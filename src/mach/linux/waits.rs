@@ -1,11 +1,11 @@
 //! Who waits for which page, and for what.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::time::Instant;
 
 use super::space::Place;
-use crate::object::{PageIndex, PageRange};
+use crate::object::{NumberHasher, PageIndex, PageRange};
 
 /// What a page that is waited for waits for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,29 +40,8 @@ pub(super) struct Wait {
     pub(super) since: Instant,
 }
 
-/// Page numbers are spread well enough by one multiplication.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PageHasher(u64);
-
-impl Hasher for PageHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-}
-
 /// A map by page number.
-pub(super) type PageMap<T> = HashMap<u64, T, BuildHasherDefault<PageHasher>>;
+pub(super) type PageMap<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
 
 /// The waits of one object. Keeps its memory, so that a fault allocates nothing once warm.
 #[derive(Debug, Default)]

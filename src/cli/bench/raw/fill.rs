@@ -28,29 +28,9 @@ impl FromMemory {
         })?;
         Ok(Self { server, work })
     }
-}
 
-impl Side for FromMemory {
-    fn reset(&mut self) -> Result<(), BenchError> {
-        Ok(self.server.region().clear()?)
-    }
-
-    fn run(&mut self) -> Result<Duration, BenchError> {
-        let time = self.work.run(self.server.region().map.target());
-        self.server.check()?;
-        Ok(time)
-    }
-}
-
-/// Missing pages of a sparse object, each filled with zeros.
-#[derive(Debug)]
-pub(crate) struct Zeros {
-    server: Server,
-    work: Arc<Work>,
-}
-
-impl Zeros {
-    pub(crate) fn new(pages: usize, work: Arc<Work>) -> io::Result<Self> {
+    /// Missing pages of a sparse object, each filled with zeros.
+    pub(crate) fn zeros(pages: usize, work: Arc<Work>) -> io::Result<Self> {
         let server = Server::start(Region::new(pages, Mode::Missing)?, |region, fault| {
             region.uffd.copy(fault.address, &[0; PAGE], false)
         })?;
@@ -58,7 +38,7 @@ impl Zeros {
     }
 }
 
-impl Side for Zeros {
+impl Side for FromMemory {
     fn reset(&mut self) -> Result<(), BenchError> {
         Ok(self.server.region().clear()?)
     }

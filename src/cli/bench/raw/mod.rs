@@ -10,7 +10,7 @@ mod server;
 mod tracked;
 
 pub(crate) use evict::Evicting;
-pub(crate) use fill::{FromMemory, MinorFaults, RunsFromFile, Zeros};
+pub(crate) use fill::{FromMemory, MinorFaults, RunsFromFile};
 pub(crate) use kernel::FileMapping;
 pub(crate) use pool::FromDisk;
 pub(crate) use tracked::{FirstWrites, PlainWrites};
