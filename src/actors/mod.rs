@@ -3,6 +3,7 @@
 //! This is the only folder that names actix.
 
 mod cell;
+mod courtesy;
 pub mod engine;
 mod events;
 mod flight;
@@ -18,6 +19,7 @@ mod pool;
 mod registry;
 mod spin;
 mod supervisor;
+mod thrift;
 mod ticket;
 mod work;
 

@@ -12,6 +12,7 @@ use actix::{
 };
 
 use super::cell::{Incoming, PagerCell};
+use super::courtesy::Courtesy;
 use super::messages::Wake;
 use super::spin::turn_taken;
 
@@ -26,6 +27,7 @@ pub(crate) struct PagerActor {
     cell: Arc<PagerCell>,
     /// The timer that is set, and when it rings.
     timer: Option<(SpawnHandle, Instant)>,
+    courtesy: Courtesy,
 }
 
 impl PagerActor {
@@ -35,6 +37,7 @@ impl PagerActor {
         let address = Self::start_in_arbiter(arbiter, move |_| Self {
             cell: theirs,
             timer: None,
+            courtesy: Courtesy::default(),
         });
         cell.house(address);
     }
@@ -116,7 +119,9 @@ impl ActorFuture<PagerActor> for KernelPoll {
         task: &mut task::Context<'_>,
     ) -> task::Poll<()> {
         turn_taken();
-        if pager.cell.work().poll_kernel(task) {
+        let PagerActor { cell, courtesy, .. } = pager;
+        let wanted = cell.work().poll_kernel(task);
+        if courtesy.exchange(|| cell.work().look(task)) || wanted {
             task.waker().wake_by_ref();
         }
         pager.after_turn(ctx);

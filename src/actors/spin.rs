@@ -11,10 +11,10 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::thrift::Thrift;
+
 /// What comes within so many looks was under way when the turn before ended: no sleep was saved.
 const AT_ONCE: u32 = 2;
-/// After so many vain attempts in a row the pauses between them grow no more.
-const MOST_VAIN: u32 = 6;
 
 thread_local! {
     static TURNS: Turns = const {
@@ -58,32 +58,6 @@ async fn more_than(seen: u64) {
     .await;
 }
 
-/// Says whether to stay awake after a turn.
-#[derive(Debug, Default)]
-struct Thrift {
-    /// Attempts in a row that were in vain.
-    vain: u32,
-    /// Turns to let pass before the next.
-    pass: u32,
-}
-
-impl Thrift {
-    fn may_spin(&mut self) -> bool {
-        let may = self.pass == 0;
-        self.pass = self.pass.saturating_sub(1);
-        may
-    }
-
-    fn paid(&mut self) {
-        self.vain = 0;
-    }
-
-    fn in_vain(&mut self) {
-        self.vain = (self.vain + 1).min(MOST_VAIN);
-        self.pass = (1 << self.vain) - 1;
-    }
-}
-
 /// Keeps this thread awake after turns, for up to `most` without another. Never ends.
 pub(super) async fn spin(most: Duration) {
     let mut thrift = Thrift::default();
@@ -91,7 +65,7 @@ pub(super) async fn spin(most: Duration) {
     loop {
         more_than(seen).await;
         seen = taken();
-        if !thrift.may_spin() {
+        if !thrift.may_try() {
             continue;
         }
         while let Some(looks) = look(seen, most).await {
@@ -117,27 +91,4 @@ async fn look(seen: u64, most: Duration) -> Option<u32> {
         tokio::task::yield_now().await;
     }
     Some(looks)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Turns until the next attempt.
-    fn pause(thrift: &mut Thrift) -> u32 {
-        (0..).find(|_| thrift.may_spin()).unwrap()
-    }
-
-    #[test]
-    fn pauses_grow_while_attempts_are_in_vain_and_one_that_paid_ends_them() {
-        let mut thrift = Thrift::default();
-        assert_eq!(pause(&mut thrift), 0);
-        for turns in [1, 3, 7, 15, 31, 63, 63] {
-            thrift.in_vain();
-            assert_eq!(pause(&mut thrift), turns);
-        }
-        thrift.paid();
-        thrift.in_vain();
-        assert_eq!(pause(&mut thrift), 1);
-    }
 }

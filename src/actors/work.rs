@@ -2,6 +2,7 @@
 
 mod calls;
 mod farewell;
+mod listen;
 mod recovery;
 
 use std::collections::{HashMap, VecDeque};
@@ -171,23 +172,6 @@ impl PagerWork {
     /// How many jobs are under way whose results are waited for.
     pub(crate) fn flying(&self) -> usize {
         self.flight.flying()
-    }
-
-    /// Takes the kernel's news, unless none is wanted now; the kernel calls when there is more. True if
-    /// the engine wants another turn all the same.
-    pub(crate) fn poll_kernel(&mut self, cx: &mut std::task::Context<'_>) -> bool {
-        if self.condition == Condition::Stunned || self.has_ended() {
-            return false;
-        }
-        // Whether there was news says nothing about what comes: the kernel calls.
-        self.turn(|engine| {
-            let _ = engine.poll_kernel(cx);
-        });
-        for (reply, mapped) in self.mapped.drain(..) {
-            // A user who stopped waiting wants no answer.
-            let _ = reply.send(mapped);
-        }
-        self.parts.engine.wants_turn()
     }
 
     /// Takes in the result of a job.

@@ -88,6 +88,12 @@ pub trait Kernel: Send {
     /// `Pending` if there was nothing. Whatever the result, the waker is called when there is more.
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
 
+    /// Looks for news before the waker is called, which takes longer. True if there is any: it comes with
+    /// the next `poll_upcalls`.
+    fn look(&mut self) -> bool {
+        false
+    }
+
     /// Pages that were returned are about to be written to the store: hold them still.
     fn write_begins(&mut self, _data: &PageData, _range: PageRange) {}
 

@@ -189,6 +189,12 @@ impl Engine {
         polled
     }
 
+    /// Looks for threads that stopped, before the kernel calls; true if there are any, and the next
+    /// [`poll_kernel`](Self::poll_kernel) takes them in.
+    pub fn look(&mut self) -> bool {
+        self.kernel.look()
+    }
+
     /// Takes in what the kernel has said so far.
     pub fn hear(&mut self) {
         while let Some(upcall) = self.incoming.pop_front() {

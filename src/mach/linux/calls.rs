@@ -126,6 +126,10 @@ impl Kernel for LinuxObject {
         Poll::Ready(())
     }
 
+    fn look(&mut self) -> bool {
+        self.spaces.look()
+    }
+
     fn write_begins(&mut self, data: &PageData, range: PageRange) {
         if let PageData::Cached { memory, .. } = data {
             let own = std::ptr::addr_eq(Arc::as_ptr(memory), Arc::as_ptr(&self.memory));

@@ -64,6 +64,11 @@ impl Spaces {
         any
     }
 
+    /// Reads what waits where the last fault came from; true if there was something.
+    pub(super) fn look(&mut self) -> bool {
+        self.read(self.latest)
+    }
+
     /// Reads every event, so that the table is that of now.
     pub(super) fn refresh(&mut self) {
         for at in 0..self.list.len() {
@@ -103,6 +108,7 @@ impl Spaces {
     }
 
     fn fault(&mut self, at: u32, address: usize, write: bool, protected: bool) {
+        self.latest = at;
         let Some(space) = self.space(at) else { return };
         match space.find(address) {
             Some((mapping, offset)) => self.inbox.push(Fault {

@@ -34,6 +34,8 @@ pub(super) struct Spaces {
     /// Faults at addresses that no known mapping covers: their event may still come.
     pub(super) strays: Vec<(u32, usize)>,
     pub(super) scratch: Vec<Message>,
+    /// Where the last fault came from.
+    pub(super) latest: u32,
     /// Counts changes of the table, so that a walk over it can be repeated.
     pub(super) changes: u64,
     /// Pages that were shown where nothing is shown any more: whether they were written to is not known.
@@ -52,6 +54,7 @@ impl Spaces {
             inbox: Vec::new(),
             strays: Vec::new(),
             scratch: Vec::new(),
+            latest: 0,
             changes: 0,
             lost: Vec::new(),
             unseen: false,
