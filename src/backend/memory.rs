@@ -10,16 +10,47 @@ use crate::object::NumberHasher;
 
 /// Bytes stored together; a chunk that was never written to takes no memory.
 const CHUNK: u64 = 64 << 10;
-/// Chunks lie in so many maps with a lock each, so that threads rarely meet.
-const SHARDS: usize = 64;
+/// Chunks lie in so many shards with a lock each, so that threads rarely meet.
+const SHARDS: u64 = 64;
+/// Chunks of a shard that stand in one leaf.
+const LEAF: u64 = 64;
 
 /// Handles of chunks are made so many at a time.
 const HANDLES: usize = 64;
 
 /// A chunk that a pager reads from where it lies does not change: a writer makes a new one.
 type Chunk = Arc<Vec<u8>>;
-/// The numbers of chunks differ in their low bits, which choose the shard.
-type Shard = RwLock<HashMap<u64, Chunk, BuildHasherDefault<NumberHasher>>>;
+
+/// Every so manieth chunk, in leaves: a look-up of a chunk that is not in the processor's caches waits for its
+/// place in the leaf and for its handle, and for nothing else.
+#[derive(Debug, Default)]
+struct Shard {
+    leaves: HashMap<u64, Box<[Option<Chunk>; LEAF as usize]>, BuildHasherDefault<NumberHasher>>,
+    /// How many chunks there are.
+    count: u64,
+}
+
+/// The leaf of a chunk in its shard, and the place in the leaf.
+fn place(chunk: u64) -> (u64, usize) {
+    let within = chunk / SHARDS;
+    (within / LEAF, (within % LEAF) as usize)
+}
+
+impl Shard {
+    fn get(&self, chunk: u64) -> Option<&Chunk> {
+        let (leaf, at) = place(chunk);
+        self.leaves.get(&leaf)?[at].as_ref()
+    }
+
+    /// The chunk; made by `new` if it is not there.
+    fn get_or_insert_with(&mut self, chunk: u64, new: impl FnOnce() -> Chunk) -> &mut Chunk {
+        let (leaf, at) = place(chunk);
+        let leaf = self.leaves.entry(leaf);
+        let slot = &mut leaf.or_insert_with(|| Box::new([const { None }; LEAF as usize]))[at];
+        self.count += u64::from(slot.is_none());
+        slot.get_or_insert_with(new)
+    }
+}
 
 /// Pages in memory; what was never written reads as zeros and takes no space.
 ///
@@ -27,7 +58,7 @@ type Shard = RwLock<HashMap<u64, Chunk, BuildHasherDefault<NumberHasher>>>;
 /// while a pager uses it.
 #[derive(Debug)]
 pub struct MemoryBackend {
-    shards: Box<[Shard]>,
+    shards: Box<[RwLock<Shard>]>,
     /// Handles without memory. Made one after the other they lie close together: each read counts in one,
     /// and would find it in a page of its own if it lay between the chunks.
     spare: Mutex<Vec<Chunk>>,
@@ -38,7 +69,7 @@ impl MemoryBackend {
     /// A store of `extent` zero bytes.
     pub fn new(extent: u64) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             spare: Mutex::default(),
             extent: AtomicU64::new(extent),
         }
@@ -75,7 +106,7 @@ impl MemoryBackend {
                 .shard(piece.chunk)
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            let chunk = shard.entry(piece.chunk).or_insert_with(|| self.new_chunk());
+            let chunk = shard.get_or_insert_with(piece.chunk, || self.new_chunk());
             Arc::make_mut(chunk)[piece.start..piece.start + piece.length]
                 .copy_from_slice(&bytes[piece.at..piece.at + piece.length]);
         }
@@ -84,7 +115,7 @@ impl MemoryBackend {
 
     /// How much memory the contents take, in bytes.
     pub fn allocated(&self) -> u64 {
-        let chunks = |shard: &Shard| shard.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        let chunks = |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).count;
         self.shards.iter().map(chunks).sum::<u64>() * CHUNK
     }
 
@@ -100,8 +131,8 @@ impl MemoryBackend {
         chunk
     }
 
-    fn shard(&self, chunk: u64) -> &Shard {
-        &self.shards[chunk as usize % SHARDS]
+    fn shard(&self, chunk: u64) -> &RwLock<Shard> {
+        &self.shards[(chunk % SHARDS) as usize]
     }
 
     /// Lets a run be read where it lies: in one chunk.
@@ -109,7 +140,7 @@ impl MemoryBackend {
         let Ok(shard) = self.shard(offset / CHUNK).try_read() else {
             return false;
         };
-        let chunk = shard.get(&(offset / CHUNK));
+        let chunk = shard.get(offset / CHUNK);
         // What lies beyond the extent is never written to: it is zero.
         chunk.is_some_and(|chunk| run.share(chunk.clone(), (offset % CHUNK) as usize))
     }
@@ -120,7 +151,7 @@ impl MemoryBackend {
                 .shard(piece.chunk)
                 .read()
                 .unwrap_or_else(PoisonError::into_inner);
-            piece.copy(shard.get(&piece.chunk).map(|chunk| &chunk[..]), into);
+            piece.copy(shard.get(piece.chunk).map(|chunk| &chunk[..]), into);
         }
     }
 
@@ -132,7 +163,7 @@ impl MemoryBackend {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return false,
             };
-            piece.copy(shard.get(&piece.chunk).map(|chunk| &chunk[..]), into);
+            piece.copy(shard.get(piece.chunk).map(|chunk| &chunk[..]), into);
         }
         true
     }
