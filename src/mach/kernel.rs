@@ -88,10 +88,10 @@ pub trait Kernel: Send {
     /// `Pending` if there was nothing. Whatever the result, the waker is called when there is more.
     fn poll_upcalls(&mut self, cx: &mut Context<'_>, out: &mut Vec<Upcall>) -> Poll<()>;
 
-    /// Looks for news before the waker is called, which takes longer. True if there is any: it comes with
+    /// Looks for news before the waker is called, which takes longer; says how much there is. It comes with
     /// the next `poll_upcalls`.
-    fn look(&mut self) -> bool {
-        false
+    fn look(&mut self) -> usize {
+        0
     }
 
     /// Pages that were returned are about to be written to the store: hold them still.

@@ -4,10 +4,12 @@
 //! page; from 2048 on it is an array of two bytes a page, so never more than 8 KiB either way.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::ops::RangeInclusive;
 
 use super::page::Page;
-use super::{PageIndex, PageRange};
+use super::{NumberHasher, PageIndex, PageRange};
 
 const LEAF_SHIFT: u32 = 12;
 const LEAF_PAGES: usize = 1 << LEAF_SHIFT;
@@ -16,7 +18,7 @@ const SPARSE_MAX: usize = LEAF_PAGES / 2;
 /// The pages of an object that are not as they were at first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageMap {
-    leaves: BTreeMap<u64, Leaf>,
+    leaves: HashMap<u64, Leaf, BuildHasherDefault<NumberHasher>>,
     /// How many pages are busy.
     busy: u64,
     /// The page that was asked for last, packed: one event asks for the same page many times.
@@ -80,28 +82,40 @@ impl PageMap {
         if range.is_empty() {
             return;
         }
-        let last = range.end().0 - 1;
-        let leaves = self
-            .leaves
-            .range(range.start().0 >> LEAF_SHIFT..=last >> LEAF_SHIFT);
-        for (index, leaf) in leaves {
+        let leaves = range.start().0 >> LEAF_SHIFT..=(range.end().0 - 1) >> LEAF_SHIFT;
+        let visit = |index: u64, leaf: &Leaf| {
             leaf.for_each(|position| {
                 let page = PageIndex(index << LEAF_SHIFT | u64::from(position));
                 if range.contains(page) {
                     into.push(page);
                 }
             });
-        }
+        };
+        self.leaves_in(leaves, visit);
     }
 
-    /// Bytes held for the states, unused capacity and the tree's own nodes included.
+    /// The leaves with these numbers, in order.
+    fn leaves_in(&self, numbers: RangeInclusive<u64>, mut visit: impl FnMut(u64, &Leaf)) {
+        if numbers.end() - numbers.start() < self.leaves.len() as u64 {
+            for number in numbers {
+                if let Some(leaf) = self.leaves.get(&number) {
+                    visit(number, leaf);
+                }
+            }
+            return;
+        }
+        let within = |(number, _): &(&u64, &Leaf)| numbers.contains(number);
+        let mut leaves: Vec<_> = self.leaves.iter().filter(within).collect();
+        leaves.sort_unstable_by_key(|&(&number, _)| number);
+        leaves.into_iter().for_each(|(&number, leaf)| visit(number, leaf));
+    }
+
+    /// Bytes held for the states, unused capacity and that of the table of leaves included.
     pub(crate) fn bytes(&self) -> usize {
-        // A B-tree node holds at most 11 entries and is at least half full but for the root; its
-        // header and, in inner nodes, its edges take up to 14 words.
-        let entry = size_of::<u64>() + size_of::<Leaf>();
-        let nodes = self.leaves.len().div_ceil(6);
-        let tree = nodes * (11 * entry + 14 * size_of::<usize>());
-        tree + self.leaves.values().map(Leaf::bytes).sum::<usize>()
+        // A table has one byte for each place beside the entries, and is never more than seven eighths full.
+        let places = (self.leaves.capacity() * 8).div_ceil(7);
+        let table = places * (size_of::<(u64, Leaf)>() + 1);
+        table + self.leaves.values().map(Leaf::bytes).sum::<usize>()
     }
 }
 

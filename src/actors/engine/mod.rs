@@ -189,9 +189,9 @@ impl Engine {
         polled
     }
 
-    /// Looks for threads that stopped, before the kernel calls; true if there are any, and the next
-    /// [`poll_kernel`](Self::poll_kernel) takes them in.
-    pub fn look(&mut self) -> bool {
+    /// Looks for news of the kernel before it calls; says how much there is. The next
+    /// [`poll_kernel`](Self::poll_kernel) takes it in.
+    pub fn look(&mut self) -> usize {
         self.kernel.look()
     }
 

@@ -3,7 +3,12 @@
 use std::task::Context;
 
 use super::{Condition, PagerWork};
+use crate::actors::courtesy::Found;
 use crate::actors::engine::Engine;
+
+/// Whoever finds more than this at once shares one sleep among so many that it saves nothing, and threads of other
+/// processors wait meanwhile.
+const FEW: usize = 2;
 
 impl PagerWork {
     /// Takes the kernel's news, unless none is wanted now; the kernel calls when there is more. True if
@@ -16,16 +21,23 @@ impl PagerWork {
         !self.is_deaf() && self.parts.engine.wants_turn()
     }
 
-    /// Looks for threads that stopped, before the kernel calls. True if there were any: they are served.
-    pub(crate) fn look(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut found = false;
+    /// Looks for news before the kernel calls, and takes it in.
+    pub(crate) fn look(&mut self, cx: &mut Context<'_>) -> Found {
+        let mut found = 0;
         self.kernel_turn(|engine| {
             found = engine.look();
-            if found {
+            if found > 0 {
                 let _ = engine.poll_kernel(cx);
             }
         });
-        found && !self.is_deaf()
+        match found {
+            0 => Found::Nothing,
+            _ if self.is_deaf() => Found::Nothing,
+            // Workers that share the processor had their turn as well.
+            1..=FEW => Found::Some,
+            _ if self.flying() > 0 => Found::Some,
+            _ => Found::Plenty,
+        }
     }
 
     /// True while no news of the kernel is wanted.

@@ -126,7 +126,7 @@ impl Kernel for LinuxObject {
         Poll::Ready(())
     }
 
-    fn look(&mut self) -> bool {
+    fn look(&mut self) -> usize {
         self.spaces.look()
     }
 

@@ -23,7 +23,7 @@ impl Spaces {
         self.count(|stats| &stats.retries);
         let mut read = false;
         for at in 0..self.list.len() {
-            read |= self.read(at as u32);
+            read |= self.read(at as u32) > 0;
         }
         if !read {
             let descriptors: Vec<_> = self.descriptors().cloned().collect();
@@ -42,17 +42,17 @@ impl Spaces {
         }
     }
 
-    /// Reads what waits in one address space; true if there was something.
-    fn read(&mut self, at: u32) -> bool {
+    /// Reads what waits in one address space; says how many messages there were.
+    fn read(&mut self, at: u32) -> usize {
         let mut messages = std::mem::take(&mut self.scratch);
-        let mut any = false;
+        let mut count = 0;
         // No more than one fault of each thread, as none is resolved meanwhile. A read that brings fewer
         // messages than it could is the last: for what comes after it the descriptor is ready anew.
         loop {
             messages.clear();
             let Some(space) = self.space(at) else { break };
             let more = forks::read(&space.uffd, &mut messages);
-            any |= !messages.is_empty();
+            count += messages.len();
             for message in &messages {
                 self.take(at, *message);
             }
@@ -61,11 +61,11 @@ impl Spaces {
             }
         }
         self.scratch = messages;
-        any
+        count
     }
 
-    /// Reads what waits where the last fault came from; true if there was something.
-    pub(super) fn look(&mut self) -> bool {
+    /// Reads what waits where the last fault came from; says how many messages there were.
+    pub(super) fn look(&mut self) -> usize {
         self.read(self.latest)
     }
 
