@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actor_pager::backend::MemoryBackend;
 use actor_pager::{Bucket, PagerOptions, Placement};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::clients::Work;
@@ -175,8 +175,21 @@ fn idle_pagers() -> Result<[Line; 3], BenchError> {
     ])
 }
 
-/// How many pagers the limit on open files allows, at least two.
+/// How many pagers the limit on open files allows, at least two. Whoever has the privilege (`CAP_SYS_RESOURCE`)
+/// gets it lifted.
 fn files_allow() -> usize {
+    let wanted = PAGERS as u64 * FILES_EACH + FILES_BESIDES;
+    if getrlimit(Resource::Nofile)
+        .maximum
+        .is_some_and(|most| most < wanted)
+    {
+        let lifted = Rlimit {
+            current: Some(wanted),
+            maximum: Some(wanted),
+        };
+        // Where that is refused there are fewer pagers.
+        let _ = setrlimit(Resource::Nofile, lifted);
+    }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files.saturating_sub(FILES_BESIDES) / FILES_EACH).map_or(PAGERS, |count| count.max(2))
 }
