@@ -2,6 +2,7 @@
 //!
 //! This is the only folder that names actix.
 
+mod attempts;
 mod cell;
 pub mod engine;
 mod events;
@@ -18,7 +19,6 @@ mod pool;
 mod registry;
 mod spin;
 mod supervisor;
-mod ticket;
 mod work;
 
 pub(crate) use cell::PagerCell;

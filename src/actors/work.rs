@@ -17,7 +17,7 @@ use super::events::{EventKind, EventSink};
 use super::flight::{Departure, Flight, Landing};
 use super::messages::{Reply, Report, Request};
 use super::policy::FailurePolicy;
-use super::pool::{BackendPool, Work};
+use super::pool::{BackendPool, Client, Work};
 use super::registry::PagerId;
 use super::supervisor::BucketSupervisor;
 use crate::backend::Backend;
@@ -108,8 +108,8 @@ type Mapped = Result<RawMapping, KernelError>;
 /// A pager's work; an actor drives it.
 pub(crate) struct PagerWork {
     parts: PagerParts,
-    /// Where results go.
-    cell: Weak<PagerCell>,
+    /// Whose the jobs are.
+    client: Arc<Client>,
     waiting: HashMap<RequestToken, Waiting>,
     next_token: u64,
     intake: Intake,
@@ -140,15 +140,23 @@ pub(crate) struct PagerWork {
 
 impl PagerWork {
     pub(crate) fn new(parts: PagerParts, cell: Weak<PagerCell>) -> Self {
+        let flight = Flight::default();
+        let client = Client {
+            backend: parts.backend.clone(),
+            page_size: parts.page_size,
+            attempts: flight.attempts().clone(),
+            reply_to: cell,
+            pool: parts.pool.clone(),
+        };
         Self {
             parts,
-            cell,
+            client: Arc::new(client),
             waiting: HashMap::new(),
             next_token: 0,
             intake: Intake::Open,
             kept: VecDeque::new(),
             mapped: Vec::new(),
-            flight: Flight::default(),
+            flight,
             fetched: VecDeque::new(),
             departing: Vec::new(),
             results: VecDeque::new(),
@@ -313,16 +321,12 @@ impl PagerWork {
         }
         match self.flight.launch(job, attempts, Instant::now()) {
             Departure::Begins(launched) => {
-                let work = Work::new(
-                    launched,
-                    self.parts.backend.clone(),
-                    self.parts.page_size,
-                    self.cell.clone(),
-                    self.parts.pool.clone(),
-                );
+                let work = Work::new(launched, self.client.clone());
                 if work.is_write() {
                     self.departing.push(work);
                 } else {
+                    // In the order of their numbers.
+                    self.depart();
                     self.parts.pool.submit(work);
                 }
             }
