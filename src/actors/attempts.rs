@@ -117,7 +117,11 @@ mod tests {
         assert!(attempts.begin(JobId(1), now));
         assert_eq!(attempts.begun(JobId(1)), Some(now));
         assert!(attempts.stood_in(JobId(1)) && !attempts.stood_in(JobId(1)));
-        assert_eq!(attempts.begun(JobId(1)), None, "nobody waits for it a second time");
+        assert_eq!(
+            attempts.begun(JobId(1)),
+            None,
+            "nobody waits for it a second time"
+        );
         assert!(attempts.end(JobId(1)));
         assert!(!attempts.stood_in(JobId(1)), "it is back");
         assert!(!attempts.cancel(JobId(1)), "it is done");

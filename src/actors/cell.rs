@@ -125,7 +125,9 @@ impl Inbox {
         let others = flying.saturating_sub(waiting);
         // Whoever waits for many waits long: a little longer is all the same.
         let together = self.patience.together;
-        let together = together.max(others / BACKLOG_PER_ANSWER).min(together.saturating_mul(MOST_TIMES));
+        let together = together
+            .max(others / BACKLOG_PER_ANSWER)
+            .min(together.saturating_mul(MOST_TIMES));
         waiting > 0 && (waiting >= together || others < self.patience.others)
     }
 }

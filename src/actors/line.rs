@@ -383,6 +383,27 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_leaves_the_line_to_others_only_if_they_get_on() {
+        let mut state = Line::<()>::default().state.into_inner().unwrap();
+        let done = Done {
+            urgent: false,
+            since: Instant::now(),
+            taken: 4,
+        };
+        (state.taken, state.at_work, state.watched) = (4, 1, true);
+        assert!(!state.goes_without(done), "the other may be stuck");
+        state.taken = 5;
+        assert!(state.goes_without(done));
+        state.watched = false;
+        assert!(
+            !state.goes_without(done),
+            "nobody would see that the line stands still"
+        );
+        (state.watched, state.at_work) = (true, 0);
+        assert!(!state.goes_without(done), "nobody is left");
+    }
+
+    #[test]
     fn a_worker_that_goes_leaves_its_call_to_another() {
         let line = Arc::new(Line::<Job>::default());
         let threads = workers(&line, 2);

@@ -15,7 +15,7 @@ use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output, panic_text};
 use super::events::{EventKind, EventSink};
 use super::flight::{Departure, Flight, Landing};
-use super::messages::{Reply, Report, Request};
+use super::messages::{Reply, Request};
 use super::policy::FailurePolicy;
 use super::pool::{BackendPool, Client, Work};
 use super::registry::PagerId;
@@ -391,14 +391,5 @@ impl PagerWork {
         let token = RequestToken(self.next_token);
         self.waiting.insert(token, waiting(token));
         token
-    }
-
-    fn end(&mut self) {
-        self.condition = Condition::Ended;
-        self.waiting.clear();
-        self.kept.clear();
-        self.parts
-            .supervisor
-            .do_send(Report::Ended { pager: self.parts.id });
     }
 }

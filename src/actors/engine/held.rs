@@ -196,7 +196,9 @@ impl HeldPages {
 
     /// Gives the buffer back if nobody else uses it, and keeps its box.
     fn recycle(&mut self, memory: Held) -> Option<PageBuffer> {
-        let Held::Parts(mut memory) = memory else { return None };
+        let Held::Parts(mut memory) = memory else {
+            return None;
+        };
         let place = Arc::get_mut(&mut memory)?;
         let was = std::mem::replace(place, PageMemory::Buffer(PageBuffer::zeroed(0)));
         if self.boxes.len() < KEPT_BOXES {

@@ -5,9 +5,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 use super::{Again, Condition, PagerWork, Waiting};
+use crate::actors::attempts::JobId;
 use crate::actors::engine::{Job, panic_text};
 use crate::actors::events::EventKind;
-use crate::actors::attempts::JobId;
 use crate::actors::flight::{Instead, Lost, Stuck};
 use crate::actors::messages::Report;
 use crate::object::{Event, ObjectState, PageError, PageRange, RequestToken};
