@@ -79,7 +79,7 @@ impl Simulation {
     }
 
     pub(crate) fn end_job(&mut self, at: usize, fate: Fate) {
-        let job = self.jobs.swap_remove(at);
+        let mut job = self.jobs.swap_remove(at);
         let (lock_reads, inline) = (self.rng.chance(20), self.rng.chance(20));
         self.tell(|| format!("store: {job:?} {fate:?}"));
         self.store.next_call(fate, lock_reads, false);

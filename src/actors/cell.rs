@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::attempts::JobId;
 use super::engine::JobReport;
-use super::flight::JobId;
 use super::messages::{UserCall, Wake};
 use super::pager::PagerAddress;
+use super::pool::Work;
 use super::registry::PagerId;
 use super::work::PagerWork;
 
@@ -17,12 +18,36 @@ pub(crate) struct JobAnswer {
     pub(crate) id: JobId,
     /// `None`: the worker died.
     pub(crate) report: Option<JobReport>,
+    /// What the worker had been given, to be let go by whoever takes the result.
+    _spent: Option<Work>,
+}
+
+impl JobAnswer {
+    pub(crate) fn of(work: Work, report: JobReport) -> Self {
+        Self {
+            id: work.id(),
+            report: Some(report),
+            _spent: Some(work),
+        }
+    }
+
+    pub(crate) fn none(id: JobId) -> Self {
+        Self {
+            id,
+            report: None,
+            _spent: None,
+        }
+    }
 }
 
 /// How many patient results wake the actor.
 const ANSWERS_PER_WAKE: usize = 16;
 /// How many do where each comes sooner than a wake-up takes.
 const QUICK_ANSWERS_PER_WAKE: usize = 64;
+/// Of so many that are under way, another one.
+const BACKLOG_PER_ANSWER: usize = 16;
+/// No more than so many times as many are enough in any case.
+const MOST_TIMES: usize = 8;
 /// How many results are many.
 const BACKLOG: usize = 64;
 /// How many are many where each comes sooner than a wake-up takes.
@@ -98,7 +123,12 @@ impl Inbox {
     fn is_due(&self, flying: usize) -> bool {
         let waiting = self.answers.len();
         let others = flying.saturating_sub(waiting);
-        waiting > 0 && (waiting >= self.patience.together || others < self.patience.others)
+        // Whoever waits for many waits long: a little longer is all the same.
+        let together = self.patience.together;
+        let together = together
+            .max(others / BACKLOG_PER_ANSWER)
+            .min(together.saturating_mul(MOST_TIMES));
+        waiting > 0 && (waiting >= together || others < self.patience.others)
     }
 }
 
@@ -146,9 +176,9 @@ impl PagerCell {
         }
     }
 
-    /// The actor begins a job whose result will be [added](Self::answer).
-    pub(crate) fn begins_one(&self) {
-        self.flying.fetch_add(1, Ordering::Relaxed);
+    /// The actor begins jobs whose results will be [added](Self::answer).
+    pub(crate) fn begins(&self, jobs: usize) {
+        self.flying.fetch_add(jobs, Ordering::Relaxed);
     }
 
     /// The actor says at the end of a turn how many jobs it waits for: results that waited for others may

@@ -1,24 +1,20 @@
 //! The calls of the store that are under way: their deadlines, second attempts and late results.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::engine::{Job, JobDone, JobReport};
+use super::attempts::{Attempts, JobId};
+use super::engine::{Job, JobDone, JobReport, Outline, ReadAgain};
 use super::policy::FailurePolicy;
-use super::ticket::Ticket;
 use crate::backend::PageOutcome;
 use crate::object::{PageError, PageRange};
-
-/// One attempt at a job; never used twice, so that a late result is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct JobId(pub(crate) u64);
 
 /// An attempt that is about to begin.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) id: JobId,
     pub(crate) job: Job,
-    pub(crate) ticket: Ticket,
 }
 
 /// An attempt that was given up.
@@ -27,7 +23,7 @@ pub(crate) struct Overdue {
     /// The pages it is about.
     pub(crate) range: PageRange,
     /// A worker is stuck in it.
-    pub(crate) stuck: Option<Ticket>,
+    pub(crate) stuck: Option<JobId>,
     /// The pages that it may still read in order to write them.
     pub(crate) pins: Option<PageRange>,
     /// What happens instead.
@@ -74,17 +70,15 @@ pub(crate) struct Lost {
 
 #[derive(Debug)]
 struct Flying {
-    /// The job without its buffer, to be tried again.
-    job: Job,
+    job: Outline,
     since: Instant,
-    ticket: Ticket,
     attempts: u32,
 }
 
 #[derive(Debug)]
 struct Delayed {
     due: Instant,
-    job: Job,
+    read: ReadAgain,
     attempts: u32,
 }
 
@@ -127,11 +121,18 @@ pub(crate) struct Flight {
     blocked: Vec<Blocked>,
     stuck: HashMap<JobId, Stuck>,
     next: u64,
+    /// Where they are.
+    attempts: Arc<Attempts>,
     /// When it was last seen what is overdue.
     looked: Option<Instant>,
 }
 
 impl Flight {
+    /// Where the attempts are, for those who make them.
+    pub(crate) fn attempts(&self) -> &Arc<Attempts> {
+        &self.attempts
+    }
+
     /// How many attempts are under way that were not given up.
     pub(crate) fn flying(&self) -> usize {
         self.flying.len()
@@ -159,17 +160,15 @@ impl Flight {
         }
         self.next += 1;
         let id = JobId(self.next);
-        let ticket = Ticket::default();
         self.flying.insert(
             id,
             Flying {
                 job: job.outline(),
                 since: now,
-                ticket: ticket.clone(),
                 attempts: attempts + 1,
             },
         );
-        Departure::Begins(Launched { id, job, ticket })
+        Departure::Begins(Launched { id, job })
     }
 
     /// Whether a call that was given up may still write pages of `job`, and whether it is overdue.
@@ -208,11 +207,14 @@ impl Flight {
         let Some(flying) = self.flying.remove(&id) else {
             return Landing::Late(self.stuck.remove(&id).unwrap_or_default());
         };
-        if read_failed(&report.done) && flying.attempts < policy.read_attempts {
+        if read_failed(&report.done)
+            && flying.attempts < policy.read_attempts
+            && let Some(read) = ReadAgain::of(flying.job)
+        {
             let due = now + policy.read_backoff.after(flying.attempts, id.0);
             self.delayed.push(Delayed {
                 due,
-                job: flying.job,
+                read,
                 attempts: flying.attempts,
             });
             return Landing::Again;
@@ -221,9 +223,9 @@ impl Flight {
     }
 
     /// The attempts that have waited long enough; to be [launched](Self::launch).
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<(Job, u32)> {
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<(ReadAgain, u32)> {
         let due = self.delayed.extract_if(.., |delayed| delayed.due <= now);
-        due.map(|delayed| (delayed.job, delayed.attempts)).collect()
+        due.map(|delayed| (delayed.read, delayed.attempts)).collect()
     }
 
     /// Gives up the attempts that are overdue. Time in the queue does not count, unless the pool is
@@ -231,19 +233,16 @@ impl Flight {
     pub(crate) fn overdue(&mut self, now: Instant, policy: &FailurePolicy, exhausted: bool) -> Vec<Overdue> {
         self.looked = Some(now);
         let late = |since: Instant| now.duration_since(since) >= policy.deadline;
-        let stuck = |flying: &Flying| flying.ticket.begun().map_or(exhausted, late);
+        let stuck = |id: JobId| self.attempts.begun(id).map_or(exhausted, late);
         let oldest = self.flying.iter().take_while(|(_, flying)| late(flying.since));
-        let ids: Vec<JobId> = oldest
-            .filter(|(_, flying)| stuck(flying))
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<JobId> = oldest.map(|(id, _)| *id).filter(|id| stuck(*id)).collect();
         let flying = ids.into_iter().filter_map(|id| self.give_up(id, policy));
         let mut overdue: Vec<Overdue> = flying.collect();
         let blocked = self.blocked.extract_if(.., |blocked| {
             late(blocked.since) && !blocked.waits_on(now, policy)
         });
         overdue.extend(blocked.map(|blocked| Overdue {
-            range: blocked.job.range(),
+            range: blocked.job.outline().range(),
             stuck: None,
             pins: None,
             instead: Instead::Deliver(blocked.job.failed(PageError::Io)),
@@ -269,29 +268,22 @@ impl Flight {
     }
 
     fn give_up(&mut self, id: JobId, policy: &FailurePolicy) -> Option<Overdue> {
-        let Flying {
-            job,
-            attempts,
-            ticket,
-            ..
-        } = self.flying.remove(&id)?;
+        let Flying { job, attempts, .. } = self.flying.remove(&id)?;
         let range = job.range();
-        let occupies_worker = !ticket.cancel();
-        let stuck = stuck(&job, true);
+        let occupies_worker = !self.attempts.cancel(id);
+        let stuck = stuck(job, true);
         if occupies_worker {
             self.stuck.insert(id, stuck);
         }
         // A call that hangs is always tried once more: by another worker.
         let most = policy.read_attempts.max(if occupies_worker { 2 } else { 1 });
-        let again = matches!(job, Job::Read { .. }) && attempts < most;
-        let instead = if again {
-            Instead::Again(job, attempts)
-        } else {
-            Instead::Deliver(job.failed(PageError::Io))
+        let instead = match ReadAgain::of(job).filter(|_| attempts < most) {
+            Some(read) => Instead::Again(read, attempts),
+            None => Instead::Deliver(job.failed(PageError::Io)),
         };
         Some(Overdue {
             range,
-            stuck: occupies_worker.then_some(ticket),
+            stuck: occupies_worker.then_some(id),
             pins: stuck.pins().filter(|_| occupies_worker),
             instead,
         })
@@ -302,8 +294,8 @@ impl Flight {
     pub(crate) fn forget(&mut self) -> Vec<PageRange> {
         let mut pins = Vec::new();
         for (id, flying) in std::mem::take(&mut self.flying) {
-            if !flying.ticket.cancel() {
-                let stuck = stuck(&flying.job, false);
+            if !self.attempts.cancel(id) {
+                let stuck = stuck(flying.job, false);
                 pins.extend(stuck.pins());
                 self.stuck.insert(id, stuck);
             }
@@ -330,10 +322,10 @@ impl Flight {
     }
 }
 
-fn stuck(job: &Job, overdue: bool) -> Stuck {
+fn stuck(job: Outline, overdue: bool) -> Stuck {
     Stuck {
         range: job.range(),
-        writes: matches!(job, Job::Write { .. }),
+        writes: matches!(job, Outline::Write { .. }),
         overdue,
     }
 }
@@ -344,7 +336,7 @@ pub(crate) enum Instead {
     /// The engine gets this.
     Deliver(JobDone),
     /// It is tried again, after so many attempts.
-    Again(Job, u32),
+    Again(ReadAgain, u32),
 }
 
 fn read_failed(done: &JobDone) -> bool {
@@ -368,7 +360,7 @@ mod tests {
 
     use super::*;
     use crate::backend::PageBuffer;
-    use crate::object::{OpId, PageIndex, Prot};
+    use crate::object::{OpId, PageIndex, PageSize, Prot};
 
     fn policy(read_attempts: u32) -> FailurePolicy {
         FailurePolicy {
@@ -400,7 +392,9 @@ mod tests {
                 .pop()
                 .map(|overdue| overdue.instead)
             {
-                Some(Instead::Again(again, before)) => (job, attempts) = (again, before),
+                Some(Instead::Again(again, before)) => {
+                    (job, attempts) = (again.job(PageSize::KIB_4), before);
+                }
                 Some(Instead::Deliver(_)) | None => return tries,
             }
             tries.push(true);

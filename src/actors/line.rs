@@ -3,14 +3,16 @@
 //! Whoever waits for a read waits for the store as well, so that a worker is woken for it at once. So it is
 //! for writes, unless they take less time than waking a thread: writers of one file would then only wait
 //! for each other. Such writes are left to a worker that is awake, while another one watches. Should none
-//! of them be taken for a while, the watcher joins in and lets the next one watch.
+//! of them be taken for a while, the watcher joins in and lets the next one watch; when the line moves again,
+//! all go but one.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the line may stand still before one more worker joins.
+/// How long the line may stand still before one more worker joins: at first, and when it has moved for long.
 const PATIENCE: Duration = Duration::from_micros(200);
+const MOST_PATIENCE: Duration = Duration::from_micros(1600);
 /// Writes that take less are not worth waking a worker for each.
 pub(crate) const QUICK: Duration = Duration::from_micros(25);
 
@@ -50,6 +52,15 @@ pub(crate) type Taken<T> = (T, Done);
 pub(crate) struct Done {
     urgent: bool,
     since: Instant,
+    /// How many were taken by then.
+    taken: u64,
+}
+
+impl Done {
+    /// When it was taken.
+    pub(crate) fn since(self) -> Instant {
+        self.since
+    }
 }
 
 impl<T> Default for Line<T> {
@@ -104,20 +115,26 @@ impl<T> Line<T> {
 
     /// The first job of a worker; `None` when it is to go.
     pub(crate) fn first(&self) -> Option<Taken<T>> {
-        self.wait(self.lock())
+        self.wait(self.lock(), None)
     }
 
-    /// The next job of a worker that is done with one; `None` when it is to go.
-    pub(crate) fn next(&self, done: Done) -> Option<Taken<T>> {
+    /// The next job of a worker that was done with one at `end`, which was not long ago; `None` when it is
+    /// to go.
+    pub(crate) fn next(&self, done: Done, end: Instant) -> Option<Taken<T>> {
         let mut state = self.lock();
         state.at_work = state.at_work.saturating_sub(1);
         if !done.urgent {
-            state.took(done.since.elapsed());
+            state.took(end.saturating_duration_since(done.since));
         }
-        self.wait(state)
+        self.wait(state, Some((done, end)))
     }
 
-    fn wait(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Taken<T>> {
+    /// Waits for a job, for as long as the worker may go on without a pause since `done`.
+    fn wait(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        mut done: Option<(Done, Instant)>,
+    ) -> Option<Taken<T>> {
         loop {
             if state.surplus > 0 {
                 state.surplus -= 1;
@@ -127,34 +144,41 @@ impl<T> Line<T> {
                 }
                 return None;
             }
-            if state.waiting.is_empty() {
-                if state.closed {
-                    return None;
-                }
+            let empty = state.waiting.is_empty();
+            if empty && state.closed {
+                return None;
+            }
+            let mut stands_still = false;
+            if empty || done.is_some_and(|(done, _)| state.goes_without(done)) {
                 state = self.sleep(state);
+                done = None;
             } else if state.may_watch() {
-                let stands_still;
                 (state, stands_still) = self.watch(state);
-                if stands_still {
-                    return self.take(state);
-                }
+                done = None;
             } else {
-                return self.take(state);
+                stands_still = true;
+            }
+            if stands_still {
+                return self.take(state, done.map_or_else(Instant::now, |(_, end)| end));
             }
         }
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Taken<T>> {
+    fn take(&self, mut state: MutexGuard<'_, State<T>>, since: Instant) -> Option<Taken<T>> {
         let (job, urgent) = state.waiting.pop_front()?;
         state.urgent -= usize::from(urgent);
         state.taken += 1;
         state.at_work += 1;
+        let done = Done {
+            urgent,
+            since,
+            taken: state.taken,
+        };
         let more = !state.waiting.is_empty();
         if state.urgent > 0 || more && (state.is_slow() || state.is_unattended()) {
             self.call_one(state);
         }
-        let since = Instant::now();
-        Some((job, Done { urgent, since }))
+        Some((job, done))
     }
 
     fn sleep<'a>(&self, mut state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
@@ -172,9 +196,10 @@ impl<T> Line<T> {
     /// Waits for as long as others take jobs; true if they do not, or somebody is in a hurry.
     fn watch<'a>(&self, mut state: MutexGuard<'a, State<T>>) -> (MutexGuard<'a, State<T>>, bool) {
         state.watched = true;
+        let mut patience = PATIENCE;
         let stands_still = loop {
             let taken = state.taken;
-            let waited = self.hurry.wait_timeout(state, PATIENCE);
+            let waited = self.hurry.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.waiting.is_empty() || state.surplus > 0 {
                 break false;
@@ -182,6 +207,7 @@ impl<T> Line<T> {
             if state.taken == taken || state.urgent > 0 || state.at_work == 0 {
                 break true;
             }
+            patience = MOST_PATIENCE.min(patience * 2);
         };
         state.watched = false;
         (state, stands_still)
@@ -270,6 +296,13 @@ impl<T> State<T> {
         !self.watched && self.called == 0
     }
 
+    /// Others took jobs that are not urgent while one was done, so that they go on with the line; and should they
+    /// not, somebody is there to see it.
+    fn goes_without(&self, done: Done) -> bool {
+        let others = self.taken != done.taken && self.at_work > 0;
+        others && self.watched && self.urgent == 0 && !self.closed && !self.is_slow()
+    }
+
     /// Others work on the line, and nobody watches them yet.
     fn may_watch(&self) -> bool {
         self.at_work > 0 && self.urgent == 0 && !self.watched && !self.closed && !self.is_slow()
@@ -290,7 +323,7 @@ mod tests {
             let mut next = line.first();
             while let Some((job, done)) = next {
                 job();
-                next = line.next(done);
+                next = line.next(done, Instant::now());
             }
         };
         (0..count)
@@ -347,6 +380,27 @@ mod tests {
         assert!(state.is_slow());
         state.took(Duration::from_micros(3));
         assert!(!state.is_slow());
+    }
+
+    #[test]
+    fn a_worker_leaves_the_line_to_others_only_if_they_get_on() {
+        let mut state = Line::<()>::default().state.into_inner().unwrap();
+        let done = Done {
+            urgent: false,
+            since: Instant::now(),
+            taken: 4,
+        };
+        (state.taken, state.at_work, state.watched) = (4, 1, true);
+        assert!(!state.goes_without(done), "the other may be stuck");
+        state.taken = 5;
+        assert!(state.goes_without(done));
+        state.watched = false;
+        assert!(
+            !state.goes_without(done),
+            "nobody would see that the line stands still"
+        );
+        (state.watched, state.at_work) = (true, 0);
+        assert!(!state.goes_without(done), "nobody is left");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! This is the only folder that names actix.
 
+mod attempts;
 mod cell;
 mod courtesy;
 pub mod engine;
@@ -20,7 +21,6 @@ mod registry;
 mod spin;
 mod supervisor;
 mod thrift;
-mod ticket;
 mod work;
 
 pub(crate) use cell::PagerCell;

@@ -6,110 +6,129 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use actix::{Actor, Handler, Message, SyncArbiter, SyncContext, System};
 
+use super::attempts::{Attempts, JobId};
 use super::cell::{JobAnswer, Notice, PagerCell};
 use super::engine::{Job, JobReport};
-use super::flight::{JobId, Launched};
+use super::flight::Launched;
 use super::line::{Line, QUICK};
 use super::local::mark_bucket_thread;
-use super::ticket::Ticket;
 use crate::backend::Backend;
 use crate::object::{PageError, PageSize};
 
 /// How many workers may stand in for stuck ones at the same time.
 const STAND_INS: usize = 64;
 
+/// What all jobs of a pager have in common: whom to ask, and where results go.
+pub(crate) struct Client {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) page_size: PageSize,
+    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) reply_to: Weak<PagerCell>,
+    /// Where a worker is missing should one die, or one too many should one come back late.
+    pub(crate) pool: BackendPool,
+}
+
+impl Client {
+    /// The pager is to wait for the results of so many jobs more.
+    fn begins(&self, jobs: usize) {
+        if let Some(cell) = self.reply_to.upgrade() {
+            cell.begins(jobs);
+        }
+    }
+}
+
 /// A job and where its result goes. Dropped without a result, it says that its worker died.
+///
+/// It goes back with its result: what it holds is let go on the processor where it was taken hold of.
 pub(crate) struct Work {
     id: JobId,
-    job: Option<Job>,
-    ticket: Ticket,
-    backend: Arc<dyn Backend>,
-    page_size: PageSize,
-    reply_to: Weak<PagerCell>,
-    answered: bool,
-    /// Where a worker is missing should this one die, or one too many should this one come back late.
-    pool: BackendPool,
+    job: Job,
+    client: Arc<Client>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Queued,
+    Begun,
+    /// There is a result, or nobody wants one.
+    Over,
 }
 
 impl Work {
-    pub(crate) fn new(
-        Launched { id, job, ticket }: Launched,
-        backend: Arc<dyn Backend>,
-        page_size: PageSize,
-        reply_to: Weak<PagerCell>,
-        pool: BackendPool,
-    ) -> Self {
-        if let Some(cell) = reply_to.upgrade() {
-            cell.begins_one();
-        }
+    pub(crate) fn new(Launched { id, job }: Launched, client: Arc<Client>) -> Self {
         Self {
             id,
-            job: Some(job),
-            ticket,
-            backend,
-            page_size,
-            reply_to,
-            answered: false,
-            pool,
+            job,
+            client,
+            stage: Stage::Queued,
         }
     }
 
-    /// Calls the store, if anybody still wants it.
+    /// Calls the store, if anybody still wants it; says when that was done.
     ///
     /// While its pager waits for many more, a write that is done is not worth a wake-up of its own.
-    fn run(mut self) {
-        if !self.ticket.begin() {
-            self.reply_to = Weak::new();
-        } else if let Some(job) = self.job.take() {
-            let write = matches!(job, Job::Write { .. });
-            let report = job.run(&*self.backend, self.page_size);
-            self.answered = true;
-            let notice = match write {
-                false => Notice::Now,
-                true if self.ticket.has_taken(QUICK) => Notice::WithOthers,
-                true => Notice::WithOthersSoon,
-            };
-            // Before anybody hears of it, whether or not its pager is still there.
-            if self.ticket.end() {
-                self.pool.line.retire_worker();
-            }
-            self.answer(Some(report), notice);
+    fn run(mut self, since: Instant) -> Instant {
+        let client = &*self.client;
+        if !client.attempts.begin(self.id, since) {
+            self.stage = Stage::Over;
+            return since;
         }
+        self.stage = Stage::Begun;
+        let report = self.job.run(&*client.backend, client.page_size);
+        let end = Instant::now();
+        let notice = match self.is_write() {
+            false => Notice::Now,
+            true if end.saturating_duration_since(since) >= QUICK => Notice::WithOthers,
+            true => Notice::WithOthersSoon,
+        };
+        // Before anybody hears of it, whether or not its pager is still there.
+        if client.attempts.end(self.id) {
+            client.pool.line.retire_worker();
+        }
+        self.answer(report, notice);
+        end
     }
 
-    fn refuse(mut self) {
-        if let Some(job) = self.job.take() {
-            let done = job.failed(PageError::Io);
-            self.answered = true;
-            self.answer(Some(JobReport { done, panic: None }), Notice::Now);
-        }
+    fn refuse(self) {
+        let done = self.job.failed(PageError::Io);
+        self.answer(JobReport { done, panic: None }, Notice::Now);
+    }
+
+    pub(crate) fn id(&self) -> JobId {
+        self.id
     }
 
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self.job, Some(Job::Write { .. }))
+        matches!(self.job, Job::Write { .. })
     }
 
     /// Nobody takes the answer if the pager is over.
-    fn answer(&self, report: Option<JobReport>, notice: Notice) {
-        if let Some(cell) = self.reply_to.upgrade() {
-            cell.answer(JobAnswer { id: self.id, report }, notice);
+    fn answer(mut self, report: JobReport, notice: Notice) {
+        self.stage = Stage::Over;
+        if let Some(cell) = self.client.reply_to.upgrade() {
+            cell.answer(JobAnswer::of(self, report), notice);
         }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if self.answered {
+        if self.stage == Stage::Over {
             return;
         }
-        // A job that was taken and not answered: its worker is dying.
-        if self.job.is_none() {
-            self.pool.replace_dead(self.ticket.end());
+        let client = &*self.client;
+        // A job that was begun and not answered: its worker is dying.
+        if self.stage == Stage::Begun {
+            client.pool.replace_dead(client.attempts.end(self.id));
         }
-        self.answer(None, Notice::Now);
+        if let Some(cell) = client.reply_to.upgrade() {
+            cell.answer(JobAnswer::none(self.id), Notice::Now);
+        }
     }
 }
 
@@ -140,17 +159,17 @@ impl BackendPool {
 
     /// Adds a job to the queue.
     pub(crate) fn submit(&self, work: Work) {
+        work.client.begins(1);
         let urgent = !work.is_write();
         if let Err(refused) = self.line.add(work, urgent) {
             refused.refuse();
         }
     }
 
-    /// Adds writes to the queue, in order.
+    /// Adds writes of one pager to the queue, in order.
     pub(crate) fn submit_all(&self, writes: &mut Vec<Work>) {
-        if writes.is_empty() {
-            return;
-        }
+        let Some(first) = writes.first() else { return };
+        first.client.begins(writes.len());
         self.line.add_all(writes);
         // What is left is refused.
         writes.drain(..).for_each(Work::refuse);
@@ -161,12 +180,13 @@ impl BackendPool {
         self.line.close();
     }
 
-    /// Starts a worker in place of one that is stuck, up to a limit.
-    pub(crate) fn stand_in(&self, stuck: &Ticket) {
+    /// Starts a worker in place of one that is stuck, up to a limit. `note` notes it with the call that one is
+    /// stuck in; false if it is not any more.
+    pub(crate) fn stand_in(&self, note: impl FnOnce() -> bool) {
         if !self.line.stand_in(STAND_INS) {
         } else if !self.add_one() {
             self.line.no_stand_in();
-        } else if !stuck.stood_in() {
+        } else if !note() {
             // It came back meanwhile.
             self.line.retire_worker();
         }
@@ -234,9 +254,9 @@ impl Handler<Serve> for BackendWorker {
     fn handle(&mut self, _: Serve, _: &mut Self::Context) {
         mark_bucket_thread(self.bucket);
         let mut next = self.line.first();
-        while let Some((work, done)) = next {
-            work.run();
-            next = self.line.next(done);
+        while let Some((work, taken)) = next {
+            let end = work.run(taken.since());
+            next = self.line.next(taken, end);
         }
     }
 }

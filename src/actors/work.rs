@@ -16,9 +16,9 @@ use super::cell::{JobAnswer, PagerCell};
 use super::engine::{Copied, Engine, Job, JobDone, Outcome, Output, panic_text};
 use super::events::{EventKind, EventSink};
 use super::flight::{Departure, Flight, Landing};
-use super::messages::{Reply, Report, Request};
+use super::messages::{Reply, Request};
 use super::policy::FailurePolicy;
-use super::pool::{BackendPool, Work};
+use super::pool::{BackendPool, Client, Work};
 use super::registry::PagerId;
 use super::supervisor::BucketSupervisor;
 use crate::backend::Backend;
@@ -109,8 +109,8 @@ type Mapped = Result<RawMapping, KernelError>;
 /// A pager's work; an actor drives it.
 pub(crate) struct PagerWork {
     parts: PagerParts,
-    /// Where results go.
-    cell: Weak<PagerCell>,
+    /// Whose the jobs are.
+    client: Arc<Client>,
     waiting: HashMap<RequestToken, Waiting>,
     next_token: u64,
     intake: Intake,
@@ -141,15 +141,23 @@ pub(crate) struct PagerWork {
 
 impl PagerWork {
     pub(crate) fn new(parts: PagerParts, cell: Weak<PagerCell>) -> Self {
+        let flight = Flight::default();
+        let client = Client {
+            backend: parts.backend.clone(),
+            page_size: parts.page_size,
+            attempts: flight.attempts().clone(),
+            reply_to: cell,
+            pool: parts.pool.clone(),
+        };
         Self {
             parts,
-            cell,
+            client: Arc::new(client),
             waiting: HashMap::new(),
             next_token: 0,
             intake: Intake::Open,
             kept: VecDeque::new(),
             mapped: Vec::new(),
-            flight: Flight::default(),
+            flight,
             fetched: VecDeque::new(),
             departing: Vec::new(),
             results: VecDeque::new(),
@@ -297,16 +305,12 @@ impl PagerWork {
         }
         match self.flight.launch(job, attempts, Instant::now()) {
             Departure::Begins(launched) => {
-                let work = Work::new(
-                    launched,
-                    self.parts.backend.clone(),
-                    self.parts.page_size,
-                    self.cell.clone(),
-                    self.parts.pool.clone(),
-                );
+                let work = Work::new(launched, self.client.clone());
                 if work.is_write() {
                     self.departing.push(work);
                 } else {
+                    // In the order of their numbers.
+                    self.depart();
                     self.parts.pool.submit(work);
                 }
             }
@@ -371,14 +375,5 @@ impl PagerWork {
         let token = RequestToken(self.next_token);
         self.waiting.insert(token, waiting(token));
         token
-    }
-
-    fn end(&mut self) {
-        self.condition = Condition::Ended;
-        self.waiting.clear();
-        self.kept.clear();
-        self.parts
-            .supervisor
-            .do_send(Report::Ended { pager: self.parts.id });
     }
 }

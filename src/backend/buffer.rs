@@ -55,6 +55,12 @@ impl PageBuffer {
     }
 }
 
+impl Default for PageBuffer {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
 impl Deref for PageBuffer {
     type Target = [u8];
 

@@ -35,23 +35,48 @@ impl PageMemory {
 /// Some pages within a piece of page memory.
 #[derive(Clone, Debug)]
 pub struct HeldRun {
-    memory: Arc<PageMemory>,
+    memory: Held,
     /// The page that the first byte of `memory` belongs to.
     base: PageRange,
+}
+
+/// What holds the memory.
+#[derive(Clone, Debug)]
+enum Held {
+    /// Whoever has a part of it.
+    Parts(Arc<PageMemory>),
+    /// The kernel's cache: here it is only named.
+    Cache(PageData),
 }
 
 impl HeldRun {
     /// Memory that holds exactly the pages of `range`.
     pub fn new(range: PageRange, memory: PageMemory) -> Self {
-        Self {
-            memory: Arc::new(memory),
-            base: range,
+        let memory = match memory {
+            PageMemory::Returned(data @ PageData::Cached { .. }) => Held::Cache(data),
+            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) | PageMemory::Shared(_) => {
+                Held::Parts(Arc::new(memory))
+            }
+        };
+        Self { memory, base: range }
+    }
+
+    /// The memory as a whole, if the kernel returned it.
+    pub fn returned(&self) -> Option<&PageData> {
+        match &self.memory {
+            Held::Cache(data) => Some(data),
+            Held::Parts(parts) => match &**parts {
+                PageMemory::Returned(data) => Some(data),
+                PageMemory::Buffer(_) | PageMemory::Shared(_) => None,
+            },
         }
     }
 
-    /// The memory as a whole.
-    pub fn memory(&self) -> &PageMemory {
-        &self.memory
+    fn whole(&self) -> &[u8] {
+        match &self.memory {
+            Held::Cache(data) => data.bytes(),
+            Held::Parts(parts) => parts.bytes(),
+        }
     }
 
     /// All pages in here.
@@ -63,8 +88,7 @@ impl HeldRun {
     pub fn bytes(&self, range: PageRange, size: PageSize) -> &[u8] {
         let from = (range.start().0.wrapping_sub(self.base.start().0)) as usize * size.bytes() as usize;
         let length = range.bytes(size) as usize;
-        self.memory
-            .bytes()
+        self.whole()
             .get(from..from.wrapping_add(length))
             .unwrap_or_default()
     }
@@ -72,7 +96,7 @@ impl HeldRun {
     /// Copies the bytes of `range` into `buffer` where that is cheaper than looking at them, or where they
     /// must not be looked at, and the buffer has room for them.
     pub fn copy(&self, range: PageRange, size: PageSize, buffer: &mut PageBuffer) -> bool {
-        let PageMemory::Returned(PageData::Cached { memory, offset, .. }) = &*self.memory else {
+        let Held::Cache(PageData::Cached { memory, offset, .. }) = &self.memory else {
             return false;
         };
         let length = range.bytes(size) as usize;
@@ -82,19 +106,14 @@ impl HeldRun {
 
     /// True if the bytes must be copied, as they may change at any time.
     pub fn is_live(&self) -> bool {
-        match &*self.memory {
-            PageMemory::Returned(PageData::Cached { memory, .. }) => memory.is_live(),
-            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) | PageMemory::Shared(_) => false,
-        }
+        matches!(&self.memory, Held::Cache(PageData::Cached { memory, .. }) if memory.is_live())
     }
 
     /// The contents of `range` in the form that a supply takes.
     pub fn slice(&self, range: PageRange, size: PageSize) -> PageSlice<'_> {
-        match &*self.memory {
-            PageMemory::Returned(PageData::Cached { .. }) => PageSlice::Cached,
-            PageMemory::Returned(PageData::Owned(_)) | PageMemory::Buffer(_) | PageMemory::Shared(_) => {
-                PageSlice::Bytes(self.bytes(range, size))
-            }
+        match &self.memory {
+            Held::Cache(_) => PageSlice::Cached,
+            Held::Parts(_) => PageSlice::Bytes(self.bytes(range, size)),
         }
     }
 }
@@ -170,13 +189,16 @@ impl HeldPages {
             None => kept = Arc::new(memory),
         }
         HeldRun {
-            memory: kept,
+            memory: Held::Parts(kept),
             base: range,
         }
     }
 
     /// Gives the buffer back if nobody else uses it, and keeps its box.
-    fn recycle(&mut self, mut memory: Arc<PageMemory>) -> Option<PageBuffer> {
+    fn recycle(&mut self, memory: Held) -> Option<PageBuffer> {
+        let Held::Parts(mut memory) = memory else {
+            return None;
+        };
         let place = Arc::get_mut(&mut memory)?;
         let was = std::mem::replace(place, PageMemory::Buffer(PageBuffer::zeroed(0)));
         if self.boxes.len() < KEPT_BOXES {
@@ -210,7 +232,7 @@ impl HeldPages {
     pub fn only_here(&self, size: PageSize) -> Vec<(PageRange, Vec<u8>)> {
         let mut slots: Vec<&Slot> = self.slots.iter().flatten().collect();
         slots.sort_by_key(|slot| slot.born);
-        let owned = |slot: &&Slot| matches!(slot.run.memory(), PageMemory::Returned(PageData::Owned(_)));
+        let owned = |slot: &&Slot| matches!(slot.run.returned(), Some(PageData::Owned(_)));
         slots
             .into_iter()
             .filter(owned)

@@ -97,7 +97,7 @@ impl Engine {
     pub(super) fn post_pages_written(&mut self, op: OpId, written: u64, error: Option<PageError>) {
         if let Some((data, range)) = self.writes.remove(&op)
             && let Some(run) = self.held.get(data)
-            && let PageMemory::Returned(memory) = run.memory()
+            && let Some(memory) = run.returned()
         {
             self.kernel.write_ended(memory, range);
         }

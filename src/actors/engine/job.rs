@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::HeldRun;
+use super::outline::Outline;
 use crate::backend::{Backend, BackendError, PageBuffer, PageOutcome, ReadRun, WriteError, WriteRun};
 use crate::object::{OpId, PageError, PageRange, PageSize, Prot, RequestToken};
 
@@ -124,29 +125,34 @@ pub struct JobReport {
 
 impl Job {
     /// Makes the call. A panic in the user's code becomes the error EIO.
-    pub fn run(self, backend: &dyn Backend, page_size: PageSize) -> JobReport {
+    ///
+    /// The buffer of a read goes into the result; the memory of a write stays here.
+    pub fn run(&mut self, backend: &dyn Backend, page_size: PageSize) -> JobReport {
         match self {
             Self::Read {
                 op,
                 range,
                 access: _,
                 buffer,
-            } => read(backend, page_size, op, range, buffer),
-            Self::Write { op, range, run } => write(backend, page_size, op, range, &run),
+            } => read(backend, page_size, *op, *range, std::mem::take(buffer)),
+            Self::Write { op, range, run } => write(backend, page_size, *op, *range, run),
             Self::Unlock { op, range } => {
-                let (result, panic) = asked(|| backend.unlock_pages(range, page_size));
+                let (result, panic) = asked(|| backend.unlock_pages(*range, page_size));
                 JobReport {
-                    done: JobDone::PagesUnlocked { op, result },
+                    done: JobDone::PagesUnlocked { op: *op, result },
                     panic,
                 }
             }
             Self::NotifyEvict { range } => {
-                told(JobDone::EvictNotified, || backend.notify_evict(range, page_size))
+                told(JobDone::EvictNotified, || backend.notify_evict(*range, page_size))
             }
             Self::Sync { token } => {
                 let (result, panic) = asked(|| backend.sync());
                 JobReport {
-                    done: JobDone::Synced { token, result },
+                    done: JobDone::Synced {
+                        token: *token,
+                        result,
+                    },
                     panic,
                 }
             }
@@ -162,97 +168,25 @@ impl Job {
         }
     }
 
-    /// The same job with a buffer of its own, to be tried once more.
-    pub(crate) fn again(&self, page_size: PageSize) -> Self {
-        match self {
+    /// What the job is about.
+    pub(crate) fn outline(&self) -> Outline {
+        match *self {
             Self::Read {
                 op, range, access, ..
-            } => {
-                let buffer = PageBuffer::zeroed(range.bytes(page_size) as usize);
-                Self::Read {
-                    op: *op,
-                    range: *range,
-                    access: *access,
-                    buffer,
-                }
-            }
-            Self::Write { .. }
-            | Self::Unlock { .. }
-            | Self::NotifyEvict { .. }
-            | Self::Sync { .. }
-            | Self::Restart
-            | Self::DropWeak
-            | Self::ClearUserData => self.outline(),
+            } => Outline::Read { op, range, access },
+            Self::Write { op, range, .. } => Outline::Write { op, range },
+            Self::Unlock { op, range } => Outline::Unlock { op, range },
+            Self::NotifyEvict { range } => Outline::NotifyEvict { range },
+            Self::Sync { token } => Outline::Sync { token },
+            Self::Restart => Outline::Restart,
+            Self::DropWeak => Outline::DropWeak,
+            Self::ClearUserData => Outline::ClearUserData,
         }
     }
 
-    /// The same job without a buffer: enough to know what it is about.
-    pub(crate) fn outline(&self) -> Self {
-        match self {
-            Self::Read {
-                op, range, access, ..
-            } => Self::Read {
-                op: *op,
-                range: *range,
-                access: *access,
-                buffer: PageBuffer::zeroed(0),
-            },
-            Self::Write { op, range, run } => Self::Write {
-                op: *op,
-                range: *range,
-                run: run.clone(),
-            },
-            Self::Unlock { op, range } => Self::Unlock {
-                op: *op,
-                range: *range,
-            },
-            Self::NotifyEvict { range } => Self::NotifyEvict { range: *range },
-            Self::Sync { token } => Self::Sync { token: *token },
-            Self::Restart => Self::Restart,
-            Self::DropWeak => Self::DropWeak,
-            Self::ClearUserData => Self::ClearUserData,
-        }
-    }
-
-    /// The pages the job is about; none for one that is about the whole store.
-    pub(crate) fn range(&self) -> PageRange {
-        match self {
-            Self::Read { range, .. } | Self::Write { range, .. } => *range,
-            Self::Unlock { range, .. } | Self::NotifyEvict { range } => *range,
-            Self::Sync { .. } | Self::Restart | Self::DropWeak | Self::ClearUserData => PageRange::default(),
-        }
-    }
-
-    /// The answer that stands in for the result of a job that will never end, or was never begun.
+    /// The answer that stands in for the result of a job that was never begun.
     pub fn failed(&self, error: PageError) -> JobDone {
-        match self {
-            Self::Read { op, range, .. } => {
-                let outcomes = vec![PageOutcome::Failed(error); range.len() as usize];
-                JobDone::PagesRead {
-                    op: *op,
-                    range: *range,
-                    buffer: PageBuffer::zeroed(0),
-                    outcomes,
-                }
-            }
-            Self::Write { op, .. } => JobDone::PagesWritten {
-                op: *op,
-                written: 0,
-                error: Some(error),
-            },
-            Self::Unlock { op, .. } => JobDone::PagesUnlocked {
-                op: *op,
-                result: Err(error),
-            },
-            Self::NotifyEvict { .. } => JobDone::EvictNotified,
-            Self::Restart => JobDone::Restarted { result: Err(error) },
-            Self::DropWeak => JobDone::WeakDropped,
-            Self::ClearUserData => JobDone::UserDataCleared,
-            Self::Sync { token } => JobDone::Synced {
-                token: *token,
-                result: Err(error),
-            },
-        }
+        self.outline().failed(error)
     }
 }
 

@@ -12,6 +12,7 @@ mod hold;
 mod intake;
 mod job;
 mod map_copy;
+mod outline;
 mod perform;
 mod upcall;
 
@@ -24,6 +25,7 @@ pub use held::{HeldPages, HeldRun, PageMemory};
 pub use hold::{BackPressure, UnsavedLimit};
 pub(crate) use job::panic_text;
 pub use job::{Job, JobDone, JobReport};
+pub(crate) use outline::{Outline, ReadAgain};
 
 use crate::backend::{Backend, PageBuffer, PageOutcome};
 use crate::error::MapError;

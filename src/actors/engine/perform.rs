@@ -98,7 +98,7 @@ impl Engine {
 
     fn release(&mut self, data: DataId, range: PageRange) {
         if let Some(run) = self.held.get(data)
-            && let PageMemory::Returned(memory) = run.memory()
+            && let Some(memory) = run.returned()
         {
             self.kernel.release(memory, range);
         }
@@ -197,7 +197,7 @@ impl Engine {
                 error: Some(PageError::Io),
             });
         };
-        if let PageMemory::Returned(memory) = run.memory() {
+        if let Some(memory) = run.returned() {
             self.kernel.write_begins(memory, range);
         }
         self.writes.insert(op, (data, range));

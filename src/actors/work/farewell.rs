@@ -1,7 +1,8 @@
 //! The end of a pager that nobody holds any more.
 
-use super::{Farewell, Outcome, PagerWork, Waiting};
+use super::{Condition, Farewell, Outcome, PagerWork, Waiting};
 use crate::actors::engine::Job;
+use crate::actors::messages::Report;
 use crate::object::{Answer, Event, LockKind};
 
 impl PagerWork {
@@ -50,5 +51,14 @@ impl PagerWork {
     /// The extent in whole pages.
     fn whole_length(&mut self) -> u64 {
         self.extent().next_multiple_of(self.parts.page_size.bytes())
+    }
+
+    pub(super) fn end(&mut self) {
+        self.condition = Condition::Ended;
+        self.waiting.clear();
+        self.kept.clear();
+        self.parts
+            .supervisor
+            .do_send(Report::Ended { pager: self.parts.id });
     }
 }

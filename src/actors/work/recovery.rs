@@ -5,9 +5,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 use super::{Again, Condition, PagerWork, Waiting};
+use crate::actors::attempts::JobId;
 use crate::actors::engine::{Job, panic_text};
 use crate::actors::events::EventKind;
-use crate::actors::flight::{Instead, JobId, Lost, Stuck};
+use crate::actors::flight::{Instead, Lost, Stuck};
 use crate::actors::messages::Report;
 use crate::object::{Event, ObjectState, PageError, PageRange, RequestToken};
 
@@ -23,8 +24,9 @@ impl PagerWork {
         let exhausted = self.parts.pool.is_exhausted();
         for overdue in self.flight.overdue(now, &self.parts.policy, exhausted) {
             self.tell(EventKind::Overdue { range: overdue.range });
-            if let Some(ticket) = overdue.stuck {
-                self.parts.pool.stand_in(&ticket);
+            if let Some(id) = overdue.stuck {
+                let attempts = self.flight.attempts();
+                self.parts.pool.stand_in(|| attempts.stood_in(id));
             }
             self.report_failure();
             if let Some(pages) = overdue.pins {
@@ -32,8 +34,8 @@ impl PagerWork {
             }
             self.go_on(overdue.instead);
         }
-        for (job, attempts) in self.flight.due(now) {
-            self.launch(job.again(self.parts.page_size), attempts);
+        for (read, attempts) in self.flight.due(now) {
+            self.launch(read.job(self.parts.page_size), attempts);
         }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
@@ -260,7 +262,7 @@ impl PagerWork {
     fn go_on(&mut self, instead: Instead) {
         match instead {
             Instead::Deliver(done) => self.deliver(done),
-            Instead::Again(job, attempts) => self.launch(job.again(self.parts.page_size), attempts),
+            Instead::Again(read, attempts) => self.launch(read.job(self.parts.page_size), attempts),
         }
     }
 
