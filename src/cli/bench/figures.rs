@@ -12,13 +12,13 @@ use super::report;
 use super::rows::{Ground, ROWS, Row};
 
 /// The time of a quick run; setting the rows up may take a little more.
-const QUICK: Duration = Duration::from_secs(80);
+const QUICK: Duration = Duration::from_secs(60);
 
 /// Measures the rows that `args` name, and prints each when it is done.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), BenchError> {
     let rows = chosen(&args.only)?;
     let folder = args.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let ground = Ground::new(folder, args.quick);
+    let ground = Ground::new(folder);
     let rounds = args.rounds.map_or(if args.quick { 5 } else { 9 }, usize::from);
     let mut all = Vec::new();
     if !args.json {

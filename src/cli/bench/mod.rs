@@ -58,7 +58,7 @@ with a URL, against a plain mapping of a copy that was downloaded before.";
 /// The arguments of `bench`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Fewer accesses and rounds: under two minutes in all
+    /// Fewer rounds: under two minutes in all
     #[arg(long)]
     pub(crate) quick: bool,
     /// Print one JSON object for each row instead of the table

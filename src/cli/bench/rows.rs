@@ -15,6 +15,8 @@ use super::sys::{Cpus, PAGE, TempFile};
 
 /// Pages of the large file: 1 GiB.
 const FILE_PAGES: usize = 1 << 18;
+/// Pages of the objects that are wholly in memory: 256 MiB.
+const HOT_PAGES: usize = 1 << 16;
 /// Pages that may be resident where there is a bound: 16 MiB.
 const BOUND: usize = 4096;
 const MANY: usize = 8;
@@ -44,22 +46,15 @@ pub(crate) struct Contest {
 /// What the rows share.
 pub(crate) struct Ground {
     folder: std::path::PathBuf,
-    quick: bool,
     file: OnceLock<Arc<TempFile>>,
 }
 
 impl Ground {
-    pub(crate) fn new(folder: std::path::PathBuf, quick: bool) -> Self {
+    pub(crate) fn new(folder: std::path::PathBuf) -> Self {
         Self {
             folder,
-            quick,
             file: OnceLock::new(),
         }
-    }
-
-    /// A number of accesses, fewer of them for a quick run.
-    fn scaled(&self, accesses: usize) -> usize {
-        if self.quick { accesses / 4 } else { accesses }
     }
 
     /// The large file; made when first asked for.
@@ -158,7 +153,7 @@ fn cached(file: &TempFile) -> Result<FileBackend, BenchError> {
 }
 
 fn random_hot(ground: &Ground, threads: usize) -> Result<Contest, BenchError> {
-    let pages = ground.scaled(1 << 16);
+    let pages = HOT_PAGES;
     let work = Arc::new(Work::each_page_once(pages, threads, 1));
     let file = ground.file()?;
     Ok(Contest {
@@ -175,7 +170,7 @@ fn random_hot(ground: &Ground, threads: usize) -> Result<Contest, BenchError> {
 }
 
 fn minor(ground: &Ground) -> Result<Contest, BenchError> {
-    let pages = ground.scaled(1 << 16);
+    let pages = HOT_PAGES;
     let work = Arc::new(Work::each_page_once(pages, MANY, 2));
     let file = ground.file()?;
     Ok(Contest {
@@ -188,7 +183,7 @@ fn minor(ground: &Ground) -> Result<Contest, BenchError> {
 
 fn random_pool(ground: &Ground) -> Result<Contest, BenchError> {
     let file = ground.file()?;
-    let work = Arc::new(Work::at_random(FILE_PAGES, ground.scaled(1 << 15), MANY, 3));
+    let work = Arc::new(Work::at_random(FILE_PAGES, 1 << 15, MANY, 3));
     let direct = FileBackend::options().direct(true).open(file.path())?;
     Ok(Contest {
         accesses: work.accesses(),
@@ -199,7 +194,7 @@ fn random_pool(ground: &Ground) -> Result<Contest, BenchError> {
 }
 
 fn sequential(ground: &Ground) -> Result<Contest, BenchError> {
-    let pages = ground.scaled(FILE_PAGES);
+    let pages = FILE_PAGES;
     let file = ground.file()?;
     let work = Arc::new(Work::in_order(pages));
     Ok(Contest {
@@ -218,7 +213,7 @@ fn sequential(ground: &Ground) -> Result<Contest, BenchError> {
 fn evict(ground: &Ground, write: bool) -> Result<Contest, BenchError> {
     let file = ground.file()?;
     let accesses = if write { 1 << 15 } else { 1 << 16 };
-    let random = Work::at_random(FILE_PAGES, ground.scaled(accesses), MANY, 4);
+    let random = Work::at_random(FILE_PAGES, accesses, MANY, 4);
     let work = Arc::new(if write { random.writing() } else { random });
     let limit = Some((BOUND * PAGE) as u64);
     Ok(Contest {
@@ -246,7 +241,7 @@ fn evict(ground: &Ground, write: bool) -> Result<Contest, BenchError> {
 
 fn sync(ground: &Ground) -> Result<Contest, BenchError> {
     let file = ground.file()?;
-    let work = Arc::new(Work::some_pages(ground.scaled(FILE_PAGES), 4, 5).writing());
+    let work = Arc::new(Work::some_pages(FILE_PAGES, 4, 5).writing());
     let mut dirty: Vec<usize> = work.pages().collect();
     dirty.sort_unstable();
     Ok(Contest {
@@ -258,7 +253,7 @@ fn sync(ground: &Ground) -> Result<Contest, BenchError> {
 }
 
 fn first_write(ground: &Ground) -> Result<Contest, BenchError> {
-    let pages = ground.scaled(1 << 16);
+    let pages = HOT_PAGES;
     let work = Arc::new(Work::each_page_once(pages, 1, 6).writing());
     let file = ground.file()?;
     let ours = Accesses::new(memory(pages), None, Before::Sync, Arc::clone(&work))?;
