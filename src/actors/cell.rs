@@ -221,6 +221,11 @@ impl PagerCell {
         inbox.calls.pop_front().map(Incoming::Call)
     }
 
+    /// True if the actor was told to look into the inbox and has not begun to.
+    pub(crate) fn is_called(&self) -> bool {
+        self.woken.load(Ordering::Relaxed)
+    }
+
     /// Says that the actor is about to look into the inbox.
     pub(crate) fn awake(&self) {
         self.woken.store(false, Ordering::SeqCst);

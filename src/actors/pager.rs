@@ -119,9 +119,17 @@ impl ActorFuture<PagerActor> for KernelPoll {
         task: &mut task::Context<'_>,
     ) -> task::Poll<()> {
         turn_taken();
-        let PagerActor { cell, courtesy, .. } = pager;
-        let wanted = cell.work().poll_kernel(task);
-        if courtesy.exchange(|| cell.work().look(task)) || wanted {
+        let wanted = pager.cell.work().poll_kernel(task);
+        let mut courtesy = std::mem::take(&mut pager.courtesy);
+        let more = courtesy.exchange(|| {
+            // Calls and results wait for one round at most.
+            if pager.cell.is_called() {
+                pager.take_in(ctx);
+            }
+            pager.cell.work().look(task)
+        });
+        pager.courtesy = courtesy;
+        if more || wanted {
             task.waker().wake_by_ref();
         }
         pager.after_turn(ctx);

@@ -112,9 +112,10 @@ impl PageMap {
 
     /// Bytes held for the states, unused capacity and that of the table of leaves included.
     pub(crate) fn bytes(&self) -> usize {
-        // A table has one byte for each place beside the entries, and is never more than seven eighths full.
+        // A table has one byte for each place beside the entries, 16 of them twice, and is never more than seven
+        // eighths full.
         let places = (self.leaves.capacity() * 8).div_ceil(7);
-        let table = places * (size_of::<(u64, Leaf)>() + 1);
+        let table = places * (size_of::<(u64, Leaf)>() + 1) + 16;
         table + self.leaves.values().map(Leaf::bytes).sum::<usize>()
     }
 }
