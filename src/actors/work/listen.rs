@@ -4,7 +4,6 @@ use std::task::Context;
 
 use super::{Condition, PagerWork};
 use crate::actors::courtesy::Found;
-use crate::actors::engine::Engine;
 
 /// Whoever finds more than this at once shares one sleep among so many that it saves nothing, and threads of other
 /// processors wait meanwhile.
@@ -14,22 +13,32 @@ impl PagerWork {
     /// Takes the kernel's news, unless none is wanted now; the kernel calls when there is more. True if
     /// the engine wants another turn all the same.
     pub(crate) fn poll_kernel(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.is_deaf() {
+            return false;
+        }
         // Whether there was news says nothing about what comes: the kernel calls.
-        self.kernel_turn(|engine| {
+        self.turn(|engine| {
             let _ = engine.poll_kernel(cx);
         });
+        self.tell_mapped();
         !self.is_deaf() && self.parts.engine.wants_turn()
     }
 
     /// Looks for news before the kernel calls, and takes it in.
     pub(crate) fn look(&mut self, cx: &mut Context<'_>) -> Found {
+        if self.is_deaf() {
+            return Found::Nothing;
+        }
         let mut found = 0;
-        self.kernel_turn(|engine| {
+        self.turn(|engine| {
             found = engine.look();
             if found > 0 {
                 let _ = engine.poll_kernel(cx);
             }
         });
+        if found > 0 {
+            self.tell_mapped();
+        }
         match found {
             0 => Found::Nothing,
             _ if self.is_deaf() => Found::Nothing,
@@ -45,11 +54,8 @@ impl PagerWork {
         self.condition == Condition::Stunned || self.has_ended()
     }
 
-    fn kernel_turn(&mut self, work: impl FnOnce(&mut Engine)) {
-        if self.is_deaf() {
-            return;
-        }
-        self.turn(work);
+    /// Tells users of their mappings, now that what the kernel said of them was heard.
+    fn tell_mapped(&mut self) {
         for (reply, mapped) in self.mapped.drain(..) {
             // A user who stopped waiting wants no answer.
             let _ = reply.send(mapped);
