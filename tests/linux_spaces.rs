@@ -128,6 +128,15 @@ fn munmap(address: usize, length: usize) {
     assert_eq!(result, 0);
 }
 
+/// Unmaps, and keeps the place from being taken by another test meanwhile.
+fn unmap_and_reserve(address: usize, length: usize) {
+    let at = std::ptr::with_exposed_provenance_mut(address);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    // SAFETY: as above.
+    let reserved = unsafe { libc::mmap(at, length, libc::PROT_NONE, flags, -1, 0) };
+    assert_eq!(reserved, at);
+}
+
 /// Moves a mapping to a reserved place.
 fn move_to(mapping: &RawMapping, to: usize) {
     let from = std::ptr::with_exposed_provenance_mut(mapping.address);
@@ -424,8 +433,9 @@ fn a_page_whose_mapping_is_gone_by_the_time_it_comes_is_taken_all_the_same() {
     pager.wait_until("asked for", |server| {
         server.unheard > 0 || server.kernel.residency().resident > 0
     });
-    munmap(mapping.address, 8 * PAGE);
+    unmap_and_reserve(mapping.address, 8 * PAGE);
     assert_eq!(waits.join().unwrap(), None);
+    munmap(mapping.address, 8 * PAGE);
     pager.with_server(|server| {
         server.deaf = false;
         let (control, bytes) = (server.control, vec![9; 8 * PAGE]);
