@@ -43,15 +43,22 @@ impl Courtesy {
             thread::yield_now();
             let found = look();
             let end = Instant::now();
-            let paid = found == Found::Some && end.duration_since(start) < LONGEST;
-            start = end;
-            if !paid {
-                self.thrift.in_vain();
+            if !self.paid(found, end.duration_since(start)) {
                 return found != Found::Nothing;
             }
-            self.thrift.paid();
+            start = end;
         }
         true
+    }
+
+    /// Whether a round paid that took so long.
+    fn paid(&mut self, found: Found, took: Duration) -> bool {
+        let paid = found == Found::Some && took < LONGEST;
+        match paid {
+            true => self.thrift.paid(),
+            false => self.thrift.in_vain(),
+        }
+        paid
     }
 }
 
@@ -59,49 +66,36 @@ impl Courtesy {
 mod tests {
     use super::*;
 
-    /// How often others are let run before an exchange ends, where `look` finds something.
-    fn rounds(courtesy: &mut Courtesy, mut look: impl FnMut(u32) -> Found) -> u32 {
+    /// How often others are let run before an exchange ends, where each look brings `found`.
+    fn rounds(courtesy: &mut Courtesy, found: Found) -> u32 {
         let mut rounds = 0;
         courtesy.exchange(|| {
             rounds += 1;
-            look(rounds)
+            found
         });
         rounds
     }
 
     #[test]
-    fn whoever_finds_something_each_time_looks_on_until_others_must_have_their_turn() {
-        let mut courtesy = Courtesy::default();
-        for _ in 0..3 {
-            assert_eq!(rounds(&mut courtesy, |_| Found::Some), MOST);
-        }
-    }
-
-    #[test]
     fn whoever_finds_nothing_stops_and_tries_less_often() {
         let mut courtesy = Courtesy::default();
-        let tried: Vec<_> = (0..6)
-            .map(|_| rounds(&mut courtesy, |_| Found::Nothing))
-            .collect();
+        let tried: Vec<_> = (0..6).map(|_| rounds(&mut courtesy, Found::Nothing)).collect();
         assert_eq!(tried, [1, 0, 1, 0, 0, 0]);
     }
 
     #[test]
     fn whoever_finds_many_at_once_may_as_well_sleep() {
         let mut courtesy = Courtesy::default();
-        assert_eq!(rounds(&mut courtesy, |_| Found::Plenty), 1);
-        assert_eq!(rounds(&mut courtesy, |_| Found::Some), 0);
+        assert_eq!(rounds(&mut courtesy, Found::Plenty), 1);
+        assert_eq!(rounds(&mut courtesy, Found::Some), 0);
     }
 
     #[test]
-    fn a_round_that_takes_long_ends_the_exchange_whatever_it_finds() {
+    fn a_round_pays_that_is_short_and_finds_something() {
         let mut courtesy = Courtesy::default();
-        let slow = |_| {
-            let start = Instant::now();
-            while start.elapsed() < LONGEST {}
-            Found::Some
-        };
-        assert_eq!(rounds(&mut courtesy, slow), 1);
-        assert_eq!(rounds(&mut courtesy, |_| Found::Some), 0);
+        assert!(courtesy.paid(Found::Some, Duration::ZERO));
+        assert!(courtesy.thrift.may_try());
+        assert!(!courtesy.paid(Found::Some, LONGEST), "others waited meanwhile");
+        assert!(!courtesy.thrift.may_try());
     }
 }
