@@ -11,6 +11,10 @@ use super::thrift::Thrift;
 /// If a round takes longer than this, somebody keeps the processor who does not fault all the time, and others wait
 /// for the pager meanwhile.
 const LONGEST: Duration = Duration::from_micros(150);
+/// Whoever keeps the processor as long as this computes, and does so again.
+const SLICE: Duration = Duration::from_millis(1);
+/// After that there is no round for so many times as long.
+const REST: u32 = 30;
 /// How often in a row at most, before other actors of the thread have their turn.
 const MOST: u32 = 16;
 
@@ -29,6 +33,8 @@ pub(crate) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Courtesy {
     thrift: Thrift,
+    /// No round before this.
+    rests_until: Option<Instant>,
 }
 
 impl Courtesy {
@@ -39,11 +45,14 @@ impl Courtesy {
             return false;
         }
         let mut start = Instant::now();
+        if self.rests_until.is_some_and(|until| start < until) {
+            return false;
+        }
         for _ in 0..MOST {
             thread::yield_now();
             let found = look();
             let end = Instant::now();
-            if !self.paid(found, end.duration_since(start)) {
+            if !self.paid(found, start, end) {
                 return found != Found::Nothing;
             }
             start = end;
@@ -51,8 +60,10 @@ impl Courtesy {
         true
     }
 
-    /// Whether a round paid that took so long.
-    fn paid(&mut self, found: Found, took: Duration) -> bool {
+    /// Whether a round paid.
+    fn paid(&mut self, found: Found, start: Instant, end: Instant) -> bool {
+        let took = end.duration_since(start);
+        self.rests_until = (took >= SLICE).then(|| end + took * REST);
         let paid = found == Found::Some && took < LONGEST;
         match paid {
             true => self.thrift.paid(),
@@ -93,9 +104,16 @@ mod tests {
     #[test]
     fn a_round_pays_that_is_short_and_finds_something() {
         let mut courtesy = Courtesy::default();
-        assert!(courtesy.paid(Found::Some, Duration::ZERO));
-        assert!(courtesy.thrift.may_try());
-        assert!(!courtesy.paid(Found::Some, LONGEST), "others waited meanwhile");
-        assert!(!courtesy.thrift.may_try());
+        let start = Instant::now();
+        assert!(courtesy.paid(Found::Some, start, start));
+        assert!(courtesy.thrift.may_try() && courtesy.rests_until.is_none());
+        let end = start + LONGEST;
+        assert!(!courtesy.paid(Found::Some, start, end), "others waited meanwhile");
+        assert!(!courtesy.thrift.may_try() && courtesy.rests_until.is_none());
+        assert!(
+            !courtesy.paid(Found::Some, start, start + SLICE),
+            "somebody computes"
+        );
+        assert_eq!(courtesy.rests_until, Some(start + SLICE + SLICE * REST));
     }
 }
