@@ -21,7 +21,7 @@ const HANDLES: usize = 64;
 /// A chunk that a pager reads from where it lies does not change: a writer makes a new one.
 type Chunk = Arc<Vec<u8>>;
 
-/// Every so manieth chunk, in leaves: a look-up of a chunk that is not in the processor's caches waits for its
+/// Every 64th chunk, in leaves: a look-up of a chunk that is not in the processor's caches waits for its
 /// place in the leaf and for its handle, and for nothing else.
 #[derive(Debug, Default)]
 struct Shard {

@@ -36,16 +36,17 @@ impl PagerWork {
                 let _ = engine.poll_kernel(cx);
             }
         });
-        if found > 0 {
-            self.tell_mapped();
+        if found == 0 {
+            return Found::Nothing;
         }
-        match found {
-            0 => Found::Nothing,
-            _ if self.is_deaf() => Found::Nothing,
-            // Workers that share the processor had their turn as well.
-            1..=FEW => Found::Some,
-            _ if self.flying() > 0 => Found::Some,
-            _ => Found::Plenty,
+        self.tell_mapped();
+        if self.is_deaf() {
+            Found::Nothing
+        } else if found <= FEW || self.flying() > 0 {
+            // Where jobs are under way, workers that share the processor had their turn as well.
+            Found::Some
+        } else {
+            Found::Plenty
         }
     }
 
